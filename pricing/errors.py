@@ -1,0 +1,135 @@
+"""Errors of the pricing domain.
+
+PricingError
+├── DefinitionError          a product file or a rating plan cannot be used
+├── RiskError                the risk as described cannot be priced; holds one RiskProblem per field
+├── UnknownChannelError      the plan has no commission for this channel
+├── PlanNotEffectiveError    the plan is not in force on the date asked for
+├── TechnicalPremiumError    the risk premium is no number that a price can rest on
+├── CorridorError            the price lies outside what is filed
+└── CurrencyError            two currencies met in one sum
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class PricingError(Exception):
+    """Root of everything the pricing room refuses."""
+
+
+class DefinitionError(PricingError):
+    """A product file or a rating plan cannot be used.
+
+    Parameters
+    ----------
+    source
+        File (or other origin) of the definition.
+    problems
+        One sentence per fault: where, what was found, what is allowed.
+    """
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__(f"{source}: " + "; ".join(problems))
+
+
+@dataclass(frozen=True)
+class RiskProblem:
+    """One field of a risk that cannot be used.
+
+    Attributes
+    ----------
+    field
+        Name of the rating factor.
+    code
+        `missing`, `unknown`, `type`, `below`, `above` or `level`.
+    value
+        What was given (`None` when missing).
+    allowed
+        What the product file allows, in words.
+    hint
+        What to do next.
+    """
+
+    field: str
+    code: str
+    value: object
+    allowed: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.field}: {self.value!r} is not usable ({self.code}); allowed: {self.allowed}"
+        return f"{text}. Hint: {self.hint}" if self.hint else text
+
+
+class RiskError(PricingError):
+    """The risk as described cannot be priced."""
+
+    def __init__(self, problems: Sequence[RiskProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in problems))
+
+
+class UnknownChannelError(PricingError):
+    """The rating plan has no commission for this channel."""
+
+    def __init__(self, channel: str, allowed: Iterable[str]) -> None:
+        self.channel = channel
+        self.allowed = tuple(sorted(allowed))
+        super().__init__(f"channel {channel!r} is not in the plan; allowed: {', '.join(self.allowed)}")
+
+
+class PlanNotEffectiveError(PricingError):
+    """The rating plan is not in force on the date asked for."""
+
+
+class TechnicalPremiumError(PricingError):
+    """The risk premium is no number that a price can rest on (NaN, infinite, negative or too large)."""
+
+
+class CorridorError(PricingError):
+    """The price lies outside what is filed; it is refused, never clipped.
+
+    Attributes
+    ----------
+    price_minor, lowest_minor, highest_minor
+        Price found and filed bounds, minor units.
+    plan
+        Identity of the rating plan.
+    """
+
+    def __init__(self, price_minor: int, lowest_minor: int, highest_minor: int, plan: str) -> None:
+        self.price_minor = price_minor
+        self.lowest_minor = lowest_minor
+        self.highest_minor = highest_minor
+        self.plan = plan
+        super().__init__(
+            f"price of {price_minor} minor units lies outside the corridor filed in plan {plan}: "
+            f"{lowest_minor} to {highest_minor}"
+        )
+
+
+class CurrencyError(PricingError):
+    """Two currencies met in one sum, or a currency is unknown."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """Say which allowed name is closest, as a hint; empty when none is close.
+
+    Parameters
+    ----------
+    name
+        What was given.
+    options
+        What is allowed.
+    """
+    close = get_close_matches(name, list(options), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""

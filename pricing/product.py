@@ -1,0 +1,279 @@
+"""A product is data: one TOML file declares it, these frozen types read it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pricing.definitions import parse_definition
+from pricing.factors import Factor, Frozen, Name, NumberFactor, Text
+from pricing.money import exponent, to_minor
+from pricing.rules import Rule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Family = Literal["glm", "gbm", "ga2m"]
+Amount = Annotated[str, Field(pattern=r"^\d{1,12}(\.\d{1,3})?$")]
+
+
+class Cover(Frozen):
+    """What is paid, and for how long.
+
+    Attributes
+    ----------
+    kind
+        `indemnity` (the loss, above a deductible, up to a limit) or `fixed_benefit`.
+    per
+        What one price is for: a year, an order or a trip.
+    days
+        Length of the cover in days.
+    limit, deductible, benefit
+        Decimal amounts in major units.
+    """
+
+    kind: Literal["indemnity", "fixed_benefit"]
+    per: Literal["year", "order", "trip"]
+    days: Annotated[int, Field(ge=1, le=3660)]
+    limit: Amount | None = None
+    deductible: Amount = "0"
+    benefit: Amount | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Cover:
+        if self.kind == "indemnity" and (self.limit is None or self.benefit is not None):
+            raise ValueError("an indemnity cover has a limit and no benefit")
+        if self.kind == "fixed_benefit" and (self.benefit is None or self.limit is not None):
+            raise ValueError("a fixed_benefit cover has a benefit and no limit")
+        return self
+
+
+class Response(Frozen):
+    """What is predicted, and in which columns of the training table it stands.
+
+    Attributes
+    ----------
+    kind
+        `event` (yes/no), `claim_count` (frequency), `frequency_severity` (count and amount) or
+        `claim_amount` (pure premium from the amount alone).
+    event, count, amount
+        Columns; amounts are what was paid, after deductible and limit, in units of `amount_unit`.
+    amount_unit
+        `major` (euro, yuan) or `minor` (cent, fen).
+    large_loss
+        Amount per claim (major units) above which the excess is pooled over all policies.
+    """
+
+    kind: Literal["event", "claim_count", "frequency_severity", "claim_amount"]
+    event: str | None = None
+    count: str | None = None
+    amount: str | None = None
+    amount_unit: Literal["major", "minor"] = "minor"
+    large_loss: Amount | None = None
+
+    @model_validator(mode="after")
+    def _columns(self) -> Response:
+        needed = {
+            "event": {"event"},
+            "claim_count": {"count"},
+            "frequency_severity": {"count", "amount"},
+            "claim_amount": {"amount"},
+        }[self.kind]
+        given = {key for key in ("event", "count", "amount") if getattr(self, key) is not None}
+        if given != needed:
+            raise ValueError(f"kind {self.kind!r} needs the columns {sorted(needed)}, found {sorted(given)}")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the training table that hold the response."""
+        return tuple(column for column in (self.event, self.count, self.amount) if column is not None)
+
+
+class Exposure(Frozen):
+    """How much insurance one row stands for.
+
+    Attributes
+    ----------
+    column
+        Column of the training table; absent when each row is one unit (an order, a trip).
+    unit
+        For example `policy-year`, `order`, `trip`.
+    maximum
+        Largest value a row may have.
+    """
+
+    column: str | None = None
+    unit: str
+    maximum: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Profile(Frozen):
+    """Which features of the risk profile the models use.
+
+    Attributes
+    ----------
+    features
+        Names from the feature definitions.
+    monotone
+        +1 or -1 by feature where the risk may only rise or only fall with it.
+    customer, seller, as_of
+        Columns of the training table that say whose history, and as of when.
+    """
+
+    features: tuple[Name, ...] = ()
+    monotone: dict[Name, Literal[-1, 1]] = Field(default_factory=dict)
+    customer: str = "customer_id"
+    seller: str = "seller_id"
+    as_of: str = "quoted_at"
+
+    @model_validator(mode="after")
+    def _known(self) -> Profile:
+        strangers = sorted(set(self.monotone) - set(self.features))
+        if strangers:
+            raise ValueError(f"monotone names {strangers}, which are not among the features")
+        if len(set(self.features)) != len(self.features):
+            raise ValueError("features are repeated")
+        return self
+
+
+class Split(Frozen):
+    """Which rows judge the models.
+
+    Attributes
+    ----------
+    method
+        `time` (the last share by `column`), `column` (rows where `column` equals `test`), `group` (a hash of
+        `column`, so that one customer never stands on both sides) or `random`, only when asked for by name.
+    test
+        The value that marks test rows (method `column`).
+    share
+        Share of test rows (other methods).
+    seed
+        Salt of the hash or seed of the draw.
+    """
+
+    method: Literal["time", "column", "group", "random"]
+    column: str | None = None
+    test: str | int | None = None
+    share: Annotated[float, Field(gt=0, lt=0.9)] = 0.25
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _complete(self) -> Split:
+        if self.method != "random" and self.column is None:
+            raise ValueError(f"split method {self.method!r} needs a column")
+        if (self.method == "column") != (self.test is not None):
+            raise ValueError("test goes with method 'column', and only with it")
+        return self
+
+
+class Models(Frozen):
+    """Which model families are fitted, and which one prices when nothing speaks against it."""
+
+    families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("glm", "gbm", "ga2m")
+    champion: Family = "ga2m"
+
+    @model_validator(mode="after")
+    def _champion_fitted(self) -> Models:
+        if self.champion not in self.families:
+            raise ValueError(f"champion {self.champion!r} is not among the families {list(self.families)}")
+        return self
+
+
+class Offer(Frozen):
+    """What the recommender must know.
+
+    Attributes
+    ----------
+    need
+        Need group, for example `health`; one product per need is offered first.
+    one_in_force
+        Whether a customer may hold only one at a time.
+    """
+
+    need: Name
+    one_in_force: bool = True
+
+
+class Product(Frozen):
+    """One insurance product, complete. The file format is described in docs/products.md."""
+
+    code: Name
+    version: Annotated[int, Field(ge=1)]
+    name: Text
+    currency: str
+    plan: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+    quote_valid_minutes: Annotated[int, Field(ge=1, le=60 * 24 * 90)]
+    cover: Cover
+    response: Response
+    exposure: Exposure
+    factors: tuple[Factor, ...] = ()
+    profile: Profile = Profile()
+    protected: tuple[str, ...] = ()
+    split: Split
+    models: Models = Models()
+    offer: Offer
+    eligibility: tuple[Rule, ...] = ()
+    underwriting: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Product:
+        exponent(self.currency)
+        for amount in (self.cover.limit, self.cover.deductible, self.cover.benefit, self.response.large_loss):
+            if amount is not None:
+                to_minor(amount, self.currency)
+        names = [factor.name for factor in self.factors] + list(self.profile.features)
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"factors and profile features repeat {repeated}")
+        if not names:
+            raise ValueError("a product needs at least one rating factor or profile feature")
+        barred = {factor.name for factor in self.factors} | {factor.source for factor in self.factors}
+        offending = sorted(set(self.protected) & (barred | set(self.profile.features)))
+        if offending:
+            raise ValueError(f"protected attributes {offending} are never rating factors or profile features")
+        self._check_cover_fits_response()
+        return self
+
+    def _check_cover_fits_response(self) -> None:
+        fixed = self.cover.kind == "fixed_benefit"
+        if fixed and self.response.kind not in {"event", "claim_count"}:
+            raise ValueError(
+                "a fixed_benefit cover is priced from an event or a claim count, not from amounts"
+            )
+        if not fixed and self.response.kind not in {"frequency_severity", "claim_amount"}:
+            raise ValueError("an indemnity cover needs claim amounts: frequency_severity or claim_amount")
+
+    @cached_property
+    def hash(self) -> str:
+        """Sha256 over the canonical content of the file, for artifacts and quotes."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of all model inputs: rating factors, then profile features."""
+        return tuple(factor.name for factor in self.factors) + self.profile.features
+
+    @property
+    def monotone(self) -> dict[str, int]:
+        """Direction by model input, where one is declared."""
+        signs = {
+            factor.name: factor.monotone
+            for factor in self.factors
+            if isinstance(factor, NumberFactor) and factor.monotone
+        }
+        return {**signs, **self.profile.monotone}
+
+
+def parse_product(text: str, source: str) -> Product:
+    """Read a product from the text of its file, `source` (see `parse_definition`)."""
+    return parse_definition(Product, text, source)
+
+
+def read_product(path: Path) -> Product:
+    """Read a product file (see `parse_definition` for what is refused)."""
+    return parse_product(path.read_text(encoding="utf-8"), path.name)
