@@ -117,8 +117,11 @@ class CorridorError(PricingError):
         )
 
 
-class CurrencyError(PricingError):
-    """Two currencies met in one sum, or a currency is unknown."""
+class CurrencyError(PricingError, ValueError):
+    """Two currencies met in one sum, a currency is unknown, or an amount is not exact.
+
+    It is a `ValueError` so that a definition file with such an amount is refused with all its other faults.
+    """
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

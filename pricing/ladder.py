@@ -13,20 +13,18 @@ and the book of a batch job agree to the last fen.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from pricing.errors import CorridorError, TechnicalPremiumError
 from pricing.integers import ROUNDING, Integers, at_least, divide_half_even
-from pricing.money import to_minor
 from pricing.plan import MILLION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pricing.plan import RatingPlan, Shares
+    from pricing.plan import ChannelTerms, RatingPlan
 
 StepName = Literal[
     "risk_premium",
@@ -39,8 +37,6 @@ StepName = Literal[
     "rounding",
 ]
 STEP_NAMES: tuple[StepName, ...] = get_args(StepName)
-# A net premium above this, times a share in millionths, would leave int64: 9e12 millionths of a fen are 90,000 CNY.
-LARGEST_NET_MICROS = 9_000_000_000_000
 
 
 @dataclass(frozen=True)
@@ -79,39 +75,7 @@ class Ladder:
         return next(step.minor for step in self.steps if step.name == name)
 
 
-@dataclass(frozen=True)
-class _Terms:
-    """A plan's terms for one channel, as the integers that the arithmetic needs."""
-
-    shares: Shares
-    fixed_micros: int
-    minimum_micros: int
-    unit_micros: int
-    unit_minor: int
-    lowest_minor: int
-    highest_minor: int
-    largest_risk_minor: int
-
-
-@lru_cache(maxsize=256)
-def _terms(plan: RatingPlan, channel: str) -> _Terms:
-    unit = to_minor(plan.rounding.unit, plan.currency)
-    shares = plan.shares(channel)
-    fixed_micros = to_minor(plan.expense.fixed, plan.currency) * MILLION
-    return _Terms(
-        shares=shares,
-        fixed_micros=fixed_micros,
-        minimum_micros=to_minor(plan.minimum_premium, plan.currency) * MILLION,
-        unit_micros=unit * MILLION,
-        unit_minor=unit,
-        lowest_minor=to_minor(plan.corridor.lowest, plan.currency),
-        highest_minor=to_minor(plan.corridor.highest, plan.currency),
-        largest_risk_minor=(LARGEST_NET_MICROS // MILLION * (MILLION - shares.total) - fixed_micros)
-        // MILLION,
-    )
-
-
-def _risk_micros(risk_premium_minor: float, terms: _Terms) -> int:
+def _risk_micros(risk_premium_minor: float, terms: ChannelTerms) -> int:
     """Turn a model's risk premium into millionths of a minor unit, where floats end."""
     if not 0.0 < risk_premium_minor <= terms.largest_risk_minor:
         raise TechnicalPremiumError(
@@ -121,19 +85,20 @@ def _risk_micros(risk_premium_minor: float, terms: _Terms) -> int:
     return round(risk_premium_minor * MILLION)
 
 
-def _running_totals(risk: Integers, terms: _Terms) -> list[Integers]:
+def _running_totals(risk: Integers, terms: ChannelTerms) -> list[Integers]:
     """Exact totals after each step but rounding, in millionths of a minor unit."""
-    shares = terms.shares
     with_fixed = risk + terms.fixed_micros
-    net = divide_half_even(with_fixed * MILLION, MILLION - shares.total)
-    with_variable = with_fixed + divide_half_even(net * shares.variable, MILLION)
-    with_commission = with_variable + divide_half_even(net * shares.commission, MILLION)
+    net = divide_half_even(with_fixed * MILLION, MILLION - terms.loadings)
+    with_variable = with_fixed + divide_half_even(net * terms.variable, MILLION)
+    with_commission = with_variable + divide_half_even(net * terms.commission, MILLION)
     floored = at_least(net, terms.minimum_micros)
-    gross = floored + divide_half_even(floored * shares.tax, MILLION)
+    gross = floored + divide_half_even(floored * terms.tax, MILLION)
     return [risk, with_fixed, with_variable, with_commission, net, floored, gross]
 
 
-def _steps_and_price(risk: Integers, plan: RatingPlan, terms: _Terms) -> tuple[list[Integers], Integers]:
+def _steps_and_price(
+    risk: Integers, plan: RatingPlan, terms: ChannelTerms
+) -> tuple[list[Integers], Integers]:
     totals = _running_totals(risk, terms)
     rounded = [divide_half_even(total, MILLION) for total in totals]
     price = ROUNDING[plan.rounding.mode](totals[-1], terms.unit_micros) * terms.unit_minor
@@ -161,7 +126,7 @@ def build_ladder(risk_premium_minor: float, plan: RatingPlan, channel: str) -> L
     CorridorError
         If the price lies outside what is filed.
     """
-    terms = _terms(plan, channel)
+    terms = plan.terms(channel)
     amounts, price = _steps_and_price(_risk_micros(risk_premium_minor, terms), plan, terms)
     if not terms.lowest_minor <= price <= terms.highest_minor:
         raise CorridorError(int(price), terms.lowest_minor, terms.highest_minor, plan.code)
@@ -198,7 +163,7 @@ def build_ladders(risk_premium_minor: NDArray[np.float64], plan: RatingPlan, cha
     plan, channel
         As in `build_ladder`.
     """
-    terms = _terms(plan, channel)
+    terms = plan.terms(channel)
     usable = (risk_premium_minor > 0.0) & (risk_premium_minor <= terms.largest_risk_minor)
     micros = np.rint(np.where(usable, risk_premium_minor, 1.0) * MILLION).astype(np.int64)
     amounts, price = _steps_and_price(micros, plan, terms)

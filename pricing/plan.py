@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MILLION = 1_000_000
+# A larger net premium (9e12 millionths of a fen: 90,000 CNY) times a share in millionths would leave int64.
+LARGEST_NET_MICROS = 9_000_000_000_000
 Amount = Annotated[str, Field(pattern=r"^\d{1,12}(\.\d{1,3})?$")]
 Share = Annotated[str, Field(pattern=r"^0(\.\d{1,6})?$")]
 
@@ -111,7 +113,7 @@ class RatingPlan(Frozen):
         if self.effective_to is not None and self.effective_to <= self.effective_from:
             raise ValueError("effective_to must come after effective_from")
         for channel in self.commission:
-            if self.shares(channel).total >= MILLION:
+            if self.terms(channel).loadings >= MILLION:
                 raise ValueError(f"loadings of channel {channel!r} reach 100 % of the premium")
         return self
 
@@ -120,22 +122,21 @@ class RatingPlan(Frozen):
         """Sha256 over the canonical content of the file, for quotes."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
-    def shares(self, channel: str) -> Shares:
-        """Give the loadings of a channel as millionths of the net premium.
+    @cached_property
+    def _terms(self) -> dict[str, ChannelTerms]:
+        return {channel: _channel_terms(self, share) for channel, share in self.commission.items()}
+
+    def terms(self, channel: str) -> ChannelTerms:
+        """Give the terms of a channel as the integers that the ladder is built from.
 
         Raises
         ------
         UnknownChannelError
             If the plan has no commission for the channel.
         """
-        if channel not in self.commission:
+        if channel not in self._terms:
             raise UnknownChannelError(channel, self.commission)
-        return Shares(
-            variable=_millionths(self.expense.variable),
-            commission=_millionths(self.commission[channel]),
-            margin=_millionths(self.margin),
-            tax=_millionths(self.tax),
-        )
+        return self._terms[channel]
 
     def check_effective(self, day: date) -> None:
         """Refuse a day on which the plan is not in force."""
@@ -143,23 +144,65 @@ class RatingPlan(Frozen):
         if not self.effective_from <= day < until:
             raise PlanNotEffectiveError(
                 f"plan {self.code} is in force from {self.effective_from} until "
-                f"{self.effective_to or 'further notice'}, not on {day}; hint: file and deploy the plan of that day"
+                f"{self.effective_to or 'further notice'}, not on {day}. "
+                "Hint: file and deploy the plan of that day"
             )
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Loadings in millionths: of the net premium, and tax on top of it."""
+class ChannelTerms:
+    """A plan's terms for one channel.
+
+    Attributes
+    ----------
+    variable, commission, margin
+        Millionths of the net premium.
+    tax
+        Millionths on top of the net premium.
+    fixed_micros, minimum_micros, unit_micros
+        Fixed expense, minimum premium and rounding unit, millionths of a minor unit.
+    unit_minor, lowest_minor, highest_minor
+        Rounding unit and filed bounds of the price, minor units.
+    """
 
     variable: int
     commission: int
     margin: int
     tax: int
+    fixed_micros: int
+    minimum_micros: int
+    unit_micros: int
+    unit_minor: int
+    lowest_minor: int
+    highest_minor: int
 
     @property
-    def total(self) -> int:
-        """All shares that come out of the net premium."""
+    def loadings(self) -> int:
+        """All shares that come out of the net premium, millionths."""
         return self.variable + self.commission + self.margin
+
+    @property
+    def largest_risk_minor(self) -> int:
+        """Largest risk premium that the exact arithmetic holds, minor units."""
+        return (LARGEST_NET_MICROS // MILLION * (MILLION - self.loadings) - self.fixed_micros) // MILLION
+
+
+def _channel_terms(plan: RatingPlan, commission: str) -> ChannelTerms:
+    def minor(amount: str) -> int:
+        return to_minor(amount, plan.currency)
+
+    return ChannelTerms(
+        variable=_millionths(plan.expense.variable),
+        commission=_millionths(commission),
+        margin=_millionths(plan.margin),
+        tax=_millionths(plan.tax),
+        fixed_micros=minor(plan.expense.fixed) * MILLION,
+        minimum_micros=minor(plan.minimum_premium) * MILLION,
+        unit_micros=minor(plan.rounding.unit) * MILLION,
+        unit_minor=minor(plan.rounding.unit),
+        lowest_minor=minor(plan.corridor.lowest),
+        highest_minor=minor(plan.corridor.highest),
+    )
 
 
 def _millionths(share: str) -> int:
