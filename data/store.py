@@ -73,7 +73,7 @@ class TableWrite:
     root : Path
         The lake.
     name : str
-        A contract's table.
+        A contract's table, or another folder of the lake such as ``truth/customers``.
     created : datetime
         Time written into the manifest, naive UTC.
     source : str
@@ -94,13 +94,13 @@ class TableWrite:
         fingerprint: str = "",
         keep_others: bool = False,
     ) -> None:
-        self.contract = contract(name)
+        self.name = name
         self.folder = root / name
         self._created = created
         self._source = source
         self._fingerprint = fingerprint
         self._keep_others = keep_others
-        self._staging = root / _STAGING / f"{os.getpid()}-{name}-{uuid4().hex[:8]}"
+        self._staging = root / _STAGING / f"{os.getpid()}-{name.replace('/', '_')}-{uuid4().hex[:8]}"
         self._files: list[TableFile] = []
         self._lock = threading.Lock()
 
@@ -157,9 +157,7 @@ class TableWrite:
         inputs[self._source] = self._fingerprint
         files = {file.path: file for file in [*kept, *self._files]}
         if len(files) != len(kept) + len(self._files):
-            message = (
-                f"Two sources of table {self.contract.name!r} gave the same file; were rows given twice?"
-            )
+            message = f"Two sources of table {self.name!r} gave the same file; were rows given twice?"
             raise StoreError(message)
         for file in self._files:
             target = self.folder / file.path
@@ -168,7 +166,7 @@ class TableWrite:
             fsync_path(target.parent)
         self.folder.mkdir(parents=True, exist_ok=True)
         ordered = tuple(files[path] for path in sorted(files))
-        manifest = Manifest(self.contract.name, self._created.isoformat(), inputs, _versions(), ordered)
+        manifest = Manifest(self.name, self._created.isoformat(), inputs, _versions(), ordered)
         write_manifest(self.folder, manifest)
         _drop_unlisted(self.folder, set(files))
 
@@ -241,7 +239,7 @@ def copy_partitioned(connection: duckdb.DuckDBPyConnection, relation: str, write
     write : TableWrite
         The open write.
     """
-    rule = write.contract.partition
+    rule = contract(write.name).partition
     if not rule.keys:
         path = write.stage()
         connection.execute(f"COPY {relation} TO {sql_text(path)} ({_COPY_OPTIONS})")
