@@ -1,1 +1,1 @@
-"""features."""
+"""Feature definitions, their compiler to SQL, the per-customer evaluator, and risk profiles."""

@@ -1,0 +1,255 @@
+"""The serving path: one entity's features from its events in memory, without an SQL engine.
+
+Events come as tuples ``(time_us, column, ...)`` sorted by time, their columns in the order that
+`features.history` gives. Definitions are compiled once to functions of the columns and the two ends of the
+window, which are found by bisection.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from features.derive import Step, Value, python_step
+from features.errors import HistoryError
+from features.history import EventNeed, events_needed
+from features.spec import Derived
+
+if TYPE_CHECKING:
+    from features.spec import Entity, Feature, FeatureSpec, Filter
+
+Row: TypeAlias = tuple[int | str | None, ...]
+Events: TypeAlias = Mapping[str, Sequence[Row]]
+Columns: TypeAlias = Sequence[Sequence[Any]]
+# Writes values of features into their slots, given columns and the window's ends as positions.
+Write: TypeAlias = Callable[[list[Value], Columns, int, int], None]
+
+
+class EntityEvaluator:
+    """Features of one kind of entity.
+
+    Parameters
+    ----------
+    spec
+        Definitions.
+    names
+        Features wanted; all of this entity.
+    entity
+        Name of the entity.
+    """
+
+    def __init__(self, spec: FeatureSpec, names: Sequence[str], entity: str) -> None:
+        self.names = tuple(names)
+        self.entity: Entity = spec.entity[entity]
+        self.needs: tuple[EventNeed, ...] = events_needed(spec, names, entity)
+        items = spec.closure(names)
+        slot = {item.name: index for index, item in enumerate(items)}
+        base = spec.base(names)
+
+        self._empty: list[Value] = [
+            None if isinstance(item, Derived) or not item.empty_is_zero else 0 for item in items
+        ]
+        self._sources = [_compile_source(need, base, slot) for need in self.needs]
+        self._derived: list[tuple[int, Step]] = [
+            (slot[item.name], python_step(spec, item, slot)) for item in items if isinstance(item, Derived)
+        ]
+        self._wanted = [(name, slot[name]) for name in self.names]
+
+    def evaluate(self, events: Events, as_of_us: int) -> dict[str, Value]:
+        """Evaluate as of a time.
+
+        Parameters
+        ----------
+        events
+            By source: rows sorted by time, as `features.history` lays them out. A source without events may
+            be left out. Events at or after the as-of time are ignored.
+        as_of_us
+            Microseconds since 1970, UTC. Floored to the grain of the entity.
+
+        Returns
+        -------
+        dict
+            Value by name, in the order of the names.
+        """
+        as_of = as_of_us - as_of_us % self.entity.grain_us
+        values = self._empty.copy()
+        for source, width, windows in self._sources:
+            rows = events.get(source)
+            if not rows:
+                continue
+            columns = tuple(zip(*rows, strict=True))
+            if len(columns) != width:
+                raise HistoryError(
+                    f"events of source {source!r} have {len(columns)} columns, wanted are {width}"
+                )
+            times: Sequence[int] = columns[0]
+            high = bisect_left(times, as_of)
+            for window_us, writes in windows:
+                low = 0 if window_us is None else bisect_left(times, as_of - window_us, 0, high)
+                if low < high:
+                    for write in writes:
+                        write(values, columns, low, high)
+        for index, step in self._derived:
+            values[index] = step(values, as_of)
+        return {name: values[index] for name, index in self._wanted}
+
+
+class Evaluator:
+    """Features of several entities at once: what one quote needs.
+
+    Parameters
+    ----------
+    spec
+        Definitions.
+    names
+        Features wanted, in order.
+
+    Attributes
+    ----------
+    entities
+        One `EntityEvaluator` per entity in use.
+    """
+
+    def __init__(self, spec: FeatureSpec, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.entities: dict[str, EntityEvaluator] = {}
+        for entity in spec.entities_of(names):
+            own = [name for name in self.names if spec.entity_of(name) is entity]
+            self.entities[entity.name] = EntityEvaluator(spec, own, entity.name)
+        self._unknown: dict[str, Value] = dict.fromkeys(self.names)
+
+    def evaluate(self, events: Mapping[str, Events | None], as_of_us: int) -> dict[str, Value]:
+        """Evaluate as of a time.
+
+        Parameters
+        ----------
+        events
+            By entity: its events by source. None, or no entry, says that there is no such entity (an order
+            without a seller): its features are null. An entity without history is an empty mapping.
+        as_of_us
+            Microseconds since 1970, UTC.
+        """
+        values = self._unknown.copy()
+        for name, evaluator in self.entities.items():
+            own = events.get(name)
+            if own is not None:
+                values.update(evaluator.evaluate(own, as_of_us))
+        return values
+
+
+_Windows: TypeAlias = list[tuple[int | None, list[Write]]]
+
+
+def _compile_source(
+    need: EventNeed, base: Sequence[Feature], slot: Mapping[str, int]
+) -> tuple[str, int, _Windows]:
+    place = {name: index for index, name in enumerate((need.source.time, *need.columns))}
+    own = [item for item in base if item.source == need.source.name]
+    windows: _Windows = []
+    for window in dict.fromkeys(item.window_us for item in own):
+        group = [item for item in own if item.window_us == window]
+        windows.append((window, _compile_window(group, place, slot)))
+    return need.source.name, len(place), windows
+
+
+def _compile_window(
+    group: Sequence[Feature], place: Mapping[str, int], slot: Mapping[str, int]
+) -> list[Write]:
+    """Compile the features of one window; counts by level of one column share one pass."""
+    writes: list[Write] = []
+    levels: dict[str, list[tuple[int, tuple[str | int, ...]]]] = {}
+    for item in group:
+        if item.aggregation == "count" and len(item.filters) == 1:
+            only = item.filters[0]
+            levels.setdefault(only.column, []).append((slot[item.name], tuple(dict.fromkeys(only.values))))
+            continue
+        measure = None if item.measure is None else place[item.measure]
+        write = _aggregate(item, measure, slot[item.name])
+        writes.append(_filtered(item.filters, place, measure, write) if item.filters else write)
+    writes.extend(_count_levels(place[column], wanted) for column, wanted in levels.items())
+    return writes
+
+
+def _aggregate(item: Feature, measure: int | None, slot: int) -> Write:
+    if measure is None:
+        return _count(slot)
+    if measure == 0:  # the event time: sorted and never null
+        return _edge_time(slot, last=item.aggregation in {"last", "max"})
+    if item.aggregation in {"first", "last"}:
+        return _edge(slot, measure, last=item.aggregation == "last")
+    reductions: dict[str, Callable[[Sequence[int]], int]] = {"sum": sum, "min": min, "max": max}
+    return _reduce(slot, measure, reductions[item.aggregation])
+
+
+def _count(slot: int) -> Write:
+    def write(values: list[Value], _columns: Columns, low: int, high: int) -> None:
+        values[slot] = high - low
+
+    return write
+
+
+def _count_levels(column: int, wanted: Sequence[tuple[int, tuple[str | int, ...]]]) -> Write:
+    def write(values: list[Value], columns: Columns, low: int, high: int) -> None:
+        found = Counter(columns[column][low:high])
+        for slot, levels in wanted:
+            values[slot] = sum([found[level] for level in levels]) if len(levels) > 1 else found[levels[0]]
+
+    return write
+
+
+def _reduce(slot: int, measure: int, function: Callable[[Sequence[int]], int]) -> Write:
+    def write(values: list[Value], columns: Columns, low: int, high: int) -> None:
+        cut = columns[measure][low:high]
+        if None in cut:
+            cut = [value for value in cut if value is not None]
+        if cut:
+            values[slot] = function(cut)
+
+    return write
+
+
+def _edge_time(slot: int, *, last: bool) -> Write:
+    def write(values: list[Value], columns: Columns, low: int, high: int) -> None:
+        values[slot] = columns[0][high - 1 if last else low]
+
+    return write
+
+
+def _edge(slot: int, measure: int, *, last: bool) -> Write:
+    """Take the measure of the first or last event that has one; of ties the least or the greatest."""
+    choose = max if last else min
+
+    def write(values: list[Value], columns: Columns, low: int, high: int) -> None:
+        times, measures = columns[0], columns[measure]
+        best: int | None = None
+        instant: object = None
+        for index in range(high - 1, low - 1, -1) if last else range(low, high):
+            value: int | None = measures[index]
+            if best is not None and times[index] != instant:
+                break
+            if value is not None:
+                best, instant = value if best is None else choose(best, value), times[index]
+        values[slot] = best
+
+    return write
+
+
+def _filtered(
+    filters: Sequence[Filter], place: Mapping[str, int], measure: int | None, write: Write
+) -> Write:
+    """Cut the events down to those that all filters keep, then aggregate as if there were no others."""
+    tests = [(place[item.column], frozenset(item.values)) for item in filters]
+
+    def filtered(values: list[Value], columns: Columns, low: int, high: int) -> None:
+        kept = [
+            index for index in range(low, high) if all(columns[at][index] in allowed for at, allowed in tests)
+        ]
+        if kept:
+            cut: list[Sequence[Any]] = [()] * len(columns)
+            for at in {0, measure or 0}:
+                cut[at] = [columns[at][index] for index in kept]
+            write(values, cut, 0, len(kept))
+
+    return filtered

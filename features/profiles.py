@@ -1,0 +1,141 @@
+"""Risk profiles: the features of many labels at once, as of each label's own time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.compile import CompiledProfiles, compile_profiles
+from features.errors import LabelError, TableError, closest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+
+    from features.spec import FeatureSpec, Source
+
+LABELS = "profile_labels"
+TIMES = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+TEXTS = ("VARCHAR", "ENUM")
+
+
+def build_profiles(
+    con: duckdb.DuckDBPyConnection, labels: pa.Table | str, spec: FeatureSpec, names: Sequence[str]
+) -> pa.Table:
+    """Evaluate features for every label, from events strictly before its as-of time.
+
+    Parameters
+    ----------
+    con
+        Connection that has the tables of the sources.
+    labels
+        Columns ``row_id`` (int64, unique), ``as_of`` (timestamp[us], UTC without zone) and the keys of the
+        entities in use, such as ``customer_id`` and ``seller_id``. A null key gives nulls. A text names a
+        table or view of `con`.
+    spec, names
+        Definitions, and the features wanted, in order.
+
+    Returns
+    -------
+    pyarrow.Table
+        ``row_id`` and one int64 or float64 column per name. Rows come in the order of the labels; those of a
+        named table in the order of ``row_id``.
+
+    Raises
+    ------
+    LabelError, TableError, UnknownFeature
+        Before any work is done.
+    """
+    if isinstance(labels, str):
+        return _of_view(con, labels, spec, names)
+    query = compile_profiles(spec, names, labels=LABELS)
+    check_tables(con, query.sources)
+    _check_columns(labels.column_names, query)
+    if pc.count_distinct(labels["row_id"], mode="all").as_py() != len(labels) or labels["row_id"].null_count:
+        raise LabelError("row_id is null or stands twice. Hint: number the labels, for example from 0")
+    if labels["as_of"].null_count:
+        raise LabelError(
+            f"as_of is null in {labels['as_of'].null_count} labels. Hint: a profile needs its time"
+        )
+    con.register(LABELS, labels.select(["row_id", "as_of", *query.label_columns]))
+    try:
+        result = con.sql(query.sql).to_arrow_table()
+    finally:
+        con.unregister(LABELS)
+    return _in_order(_typed(result, spec, names), labels["row_id"])
+
+
+def check_tables(con: duckdb.DuckDBPyConnection, sources: Sequence[Source]) -> None:
+    """Refuse sources whose table, columns or types the connection does not have."""
+    for source in sources:
+        found = _described(con, source.table)
+        if not found:
+            tables = [
+                str(row[0])
+                for row in con.execute("SELECT DISTINCT table_name FROM duckdb_columns()").fetchall()
+            ]
+            raise TableError(
+                f"source {source.name!r} needs table {source.table!r}. Hint: {closest(source.table, tables)}"
+            )
+        wanted = [(source.time, TIMES, "time"), *((name, INTEGERS, "integer") for name in source.measures)]
+        wanted += [
+            *((name, TEXTS, "text") for name in source.levels),
+            *((name, (), "key") for name in source.keys),
+        ]
+        for name, types, what in wanted:
+            if name not in found:
+                hint = closest(name, found)
+                raise TableError(
+                    f"source {source.name!r}: table {source.table!r} has no column {name!r}. Hint: {hint}"
+                )
+            if types and not found[name].startswith(types):
+                message = (
+                    f"source {source.name!r}: column {name!r} of {source.table!r} has type {found[name]}"
+                )
+                raise TableError(f"{message}, wanted is {what}. Hint: cast it in a view")
+
+
+def _described(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    query = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? AND NOT internal"
+    return {str(name): str(kind) for name, kind in con.execute(query, [table]).fetchall()}
+
+
+def _of_view(
+    con: duckdb.DuckDBPyConnection, labels: str, spec: FeatureSpec, names: Sequence[str]
+) -> pa.Table:
+    query = compile_profiles(spec, names, labels=labels)
+    check_tables(con, query.sources)
+    found = _described(con, labels)
+    if not found:
+        raise LabelError(f"there is no table or view {labels!r} of labels")
+    _check_columns(list(found), query)
+    counts = f"SELECT COUNT(*), COUNT(row_id), COUNT(as_of), COUNT(DISTINCT row_id) FROM {labels}"  # noqa: S608
+    rows, *filled = con.execute(counts).fetchall()[0]
+    if any(count != rows for count in filled):
+        raise LabelError(f"{labels}: row_id must be unique and as_of filled in every one of its {rows} rows")
+    return _typed(con.sql(f"{query.sql}\nORDER BY row_id").to_arrow_table(), spec, names)
+
+
+def _check_columns(found: Sequence[str], query: CompiledProfiles) -> None:
+    for name in ("row_id", "as_of", *query.label_columns):
+        if name not in found:
+            hint = "these features need it" if name in query.label_columns else "every label has it"
+            raise LabelError(
+                f"labels have no column {name!r}, found {', '.join(sorted(found))}. Hint: {hint}"
+            )
+
+
+def _typed(table: pa.Table, spec: FeatureSpec, names: Sequence[str]) -> pa.Table:
+    """Fix the types: an empty result would otherwise have those of the engine's mood."""
+    fields = [pa.field("row_id", pa.int64())]
+    fields += [pa.field(name, pa.float64() if spec.is_float(name) else pa.int64()) for name in names]
+    return table.cast(pa.schema(fields))
+
+
+def _in_order(table: pa.Table, row_ids: pa.ChunkedArray) -> pa.Table:
+    place = pc.index_in(row_ids, value_set=table["row_id"].combine_chunks())
+    return table.take(place).combine_chunks()

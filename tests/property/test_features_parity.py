@@ -1,0 +1,263 @@
+"""The evaluator and the SQL give the same number for the same definition, to the last bit."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from features.evaluate import Evaluator
+from features.history import events_by_entity
+from features.load import default_spec, parse_spec
+from features.profiles import build_profiles
+from features.spec import DAY_US, FeatureSpec
+
+LEAP = int(datetime(2024, 2, 29, tzinfo=UTC).timestamp()) * 1_000_000
+CATEGORIES = ["apparel", "shoes", "books", "unheard of", None]
+US = pa.timestamp("us")
+
+# Every aggregation with and without filters, nulls in the measure, hours, two filters, whole life, on both grains.
+EXTRA = """
+[[entity]]
+name = "customer"
+keys = ["customer_id"]
+[[entity]]
+name = "seller"
+keys = ["seller_id"]
+grain = "day"
+[[entity]]
+name = "customer_x_category"
+keys = ["customer_id", "category"]
+[[source]]
+name = "returns"
+table = "orders"
+time = "returned_at"
+keys = ["customer_id", "seller_id", "category"]
+measures = ["amount_minor", "freight_minor"]
+levels = ["category"]
+where = { category = ["apparel", "shoes", "books"] }
+owner = "o"
+privacy = "personal"
+purpose = "p"
+description = { en = "e", zh = "z" }
+"""
+
+
+def all_shapes() -> FeatureSpec:
+    text = [EXTRA]
+    filters = [
+        "",
+        'filter = { category = ["apparel", "books"] }',
+        'filter = { category = ["shoes"], amount_minor = [0, 1] }',
+    ]
+    count = 0
+    for entity in ("customer", "seller", "customer_x_category"):
+        for window in ("7d", "365d", "lifetime") + (("12h",) if entity != "seller" else ()):
+            for kept in filters:
+                for aggregation in ("count", "sum", "min", "max", "first", "last"):
+                    for measure in ("freight_minor", "returned_at"):
+                        if aggregation == "count":
+                            line = ""
+                        elif aggregation == "sum" and measure == "returned_at":
+                            continue
+                        else:
+                            line = f'measure = "{measure}"'
+                        count += 1
+                        text.append(
+                            f'[[feature]]\nname = "f{count}"\nentity = "{entity}"\nsource = "returns"\n{line}\n{kept}\n'
+                            f'aggregation = "{aggregation}"\nwindow = "{window}"\nunit = "u"\n'
+                            'description = { en = "e", zh = "z" }\n'
+                        )
+    return parse_spec("\n".join(text))
+
+
+def interesting_times(windows: list[int]) -> st.SearchStrategy[int]:
+    """Times near the leap day, on midnights, and exactly on both ends of windows that start there."""
+    base = st.builds(lambda days: LEAP + days * DAY_US, st.integers(-3, 3))
+    offset = st.sampled_from([0, *windows]).map(lambda window: -window)
+    jitter = st.sampled_from([0, 0, 0, -1, 1, 3_600_000_000 * 7, DAY_US - 1])
+    return st.builds(lambda *parts: sum(parts), base, offset, jitter)
+
+
+ids = st.integers(1, 3)
+maybe_ids = st.one_of(st.none(), ids)
+
+
+@st.composite
+def worlds(draw: st.DrawFn, windows: list[int]) -> dict[str, list[dict[str, object]]]:
+    times = interesting_times(windows)
+    money = st.sampled_from([0, 1, 2, 99, 10**12])
+    order = st.fixed_dictionaries(
+        {
+            "customer_id": ids,
+            "seller_id": maybe_ids,
+            "category": st.sampled_from(CATEGORIES),
+            "ordered_at": times,
+            "amount_minor": money,
+            "freight_minor": st.one_of(st.none(), money),
+            "returned_at": st.one_of(st.none(), times),
+        }
+    )
+    policy = st.fixed_dictionaries(
+        {
+            "customer_id": ids,
+            "seller_id": maybe_ids,
+            "product": st.sampled_from(["motor", "return_freight", "medical"]),
+            "channel": st.just("direct"),
+            "quoted_at": times,
+            "premium_minor": money,
+        }
+    )
+    claim = st.fixed_dictionaries(
+        {
+            "customer_id": ids,
+            "seller_id": maybe_ids,
+            "product": st.sampled_from(["motor", "return_freight", "medical"]),
+            "reported_at": times,
+            "paid_minor": money,
+        }
+    )
+    label = st.fixed_dictionaries(
+        {
+            "customer_id": maybe_ids,
+            "seller_id": maybe_ids,
+            "category": st.sampled_from(CATEGORIES),
+            "as_of": interesting_times([0]),
+        }
+    )
+    customer = st.fixed_dictionaries({"customer_id": ids, "registered_at": times})
+    return {
+        "orders": draw(st.lists(order, max_size=25)),
+        "policies": draw(st.lists(policy, max_size=6)),
+        "claims": draw(st.lists(claim, max_size=6)),
+        "customers": draw(st.lists(customer, max_size=3, unique_by=lambda row: row["customer_id"])),
+        "labels": draw(st.lists(label, min_size=1, max_size=6)),
+    }
+
+
+SCHEMAS = {
+    "orders": [
+        ("customer_id", pa.int64()),
+        ("seller_id", pa.int64()),
+        ("category", pa.string()),
+        ("ordered_at", US),
+        ("amount_minor", pa.int64()),
+        ("freight_minor", pa.int64()),
+        ("returned_at", US),
+    ],
+    "policies": [
+        ("customer_id", pa.int64()),
+        ("seller_id", pa.int64()),
+        ("product", pa.string()),
+        ("channel", pa.string()),
+        ("quoted_at", US),
+        ("premium_minor", pa.int64()),
+    ],
+    "claims": [
+        ("customer_id", pa.int64()),
+        ("seller_id", pa.int64()),
+        ("product", pa.string()),
+        ("reported_at", US),
+        ("paid_minor", pa.int64()),
+    ],
+    "customers": [("customer_id", pa.int64()), ("registered_at", US)],
+    "labels": [
+        ("row_id", pa.int64()),
+        ("customer_id", pa.int64()),
+        ("seller_id", pa.int64()),
+        ("category", pa.string()),
+        ("as_of", US),
+    ],
+}
+
+
+def bits(value: object) -> object:
+    return struct.pack("<d", value) if isinstance(value, float) else value
+
+
+def by_sql(
+    spec: FeatureSpec, tables: dict[str, pa.Table], con: duckdb.DuckDBPyConnection
+) -> list[dict[str, object]]:
+    for name, table in tables.items():
+        if name != "labels":
+            con.register(name, table)
+    return build_profiles(con, tables["labels"], spec, spec.names).drop_columns(["row_id"]).to_pylist()
+
+
+def by_loop(spec: FeatureSpec, tables: dict[str, pa.Table]) -> list[dict[str, object]]:
+    evaluator = Evaluator(spec, spec.names)
+    store = {
+        (name, need.source.name): events_by_entity(tables[need.source.table], need)
+        for name, entity in evaluator.entities.items()
+        for need in entity.needs
+    }
+    results = []
+    for label in (
+        tables["labels"].set_column(4, "as_of", tables["labels"]["as_of"].cast(pa.int64())).to_pylist()
+    ):
+        events = {}
+        for name, entity in evaluator.entities.items():
+            key = tuple(label[column] for column in entity.entity.keys)
+            if None not in key:
+                events[name] = {
+                    need.source.name: store[name, need.source.name].get(key, []) for need in entity.needs
+                }
+        results.append(evaluator.evaluate(events, label["as_of"]))
+    return results
+
+
+def check_equal(
+    spec: FeatureSpec, world: dict[str, list[dict[str, object]]], con: duckdb.DuckDBPyConnection
+) -> None:
+    labels = [{"row_id": 1000 - index, **row} for index, row in enumerate(world["labels"])]
+    rows = {**world, "labels": labels}
+    tables = {
+        name: pa.Table.from_pylist(rows[name], schema=pa.schema(fields)) for name, fields in SCHEMAS.items()
+    }
+    sql, loop = by_sql(spec, tables, con), by_loop(spec, tables)
+    assert len(sql) == len(loop) == len(labels)
+    for number, (left, right) in enumerate(zip(sql, loop, strict=True)):
+        differing = {
+            name: (left[name], right[name])
+            for name in spec.names
+            if type(left[name]) is not type(right[name]) or bits(left[name]) != bits(right[name])
+        }
+        assert not differing, (labels[number], differing)
+
+
+DEFAULT = default_spec()
+SHAPES = all_shapes()
+EMPTY = {name: [] for name in ("orders", "policies", "claims", "customers")}
+ONE = {"customer_id": 1, "seller_id": 2, "category": "apparel", "as_of": LEAP}
+
+
+@pytest.fixture(scope="module")
+def con() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("SET threads = 1")
+    return connection
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(world=worlds(windows=[30 * DAY_US, 90 * DAY_US, 365 * DAY_US, 1095 * DAY_US]))
+@example(world={**EMPTY, "labels": [ONE]})
+def test_shipped_definitions_agree(
+    world: dict[str, list[dict[str, object]]], con: duckdb.DuckDBPyConnection
+) -> None:
+    check_equal(DEFAULT, world, con)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(world=worlds(windows=[DAY_US // 2, 7 * DAY_US, 365 * DAY_US]))
+@example(world={**EMPTY, "labels": [ONE]})
+def test_every_shape_of_aggregate_agrees(
+    world: dict[str, list[dict[str, object]]], con: duckdb.DuckDBPyConnection
+) -> None:
+    check_equal(SHAPES, world, con)
