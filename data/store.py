@@ -101,7 +101,7 @@ class TableWrite:
         self._fingerprint = fingerprint
         self._keep_others = keep_others
         self._staging = root / _STAGING / f"{os.getpid()}-{name.replace('/', '_')}-{uuid4().hex[:8]}"
-        self._files: list[TableFile] = []
+        self._files: dict[Path, TableFile] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -143,28 +143,25 @@ class TableWrite:
         fsync_path(path)
         checksum = file_checksum(path)
         name = f"{folder}/" * bool(folder) + f"part-{checksum[:16]}.parquet"
-        staged = self._staging / name
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        size = path.stat().st_size
-        path.replace(staged)
         with self._lock:
-            self._files.append(TableFile(name, count, size, checksum, self._source))
+            self._files[path] = TableFile(name, count, path.stat().st_size, checksum, self._source)
 
     def _commit(self) -> None:
         before = _manifest_or_none(self.folder)
         kept = [f for f in before.files if f.source != self._source] if before and self._keep_others else []
         inputs = dict(before.inputs) if before and self._keep_others else {}
         inputs[self._source] = self._fingerprint
-        files = {file.path: file for file in [*kept, *self._files]}
+        files = {file.path: file for file in [*kept, *self._files.values()]}
         if len(files) != len(kept) + len(self._files):
             message = f"Two sources of table {self.name!r} gave the same file; were rows given twice?"
             raise StoreError(message)
-        for file in self._files:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for staged, file in self._files.items():
             target = self.folder / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            (self._staging / file.path).replace(target)
-            fsync_path(target.parent)
-        self.folder.mkdir(parents=True, exist_ok=True)
+            staged.replace(target)
+        for folder in {(self.folder / file.path).parent for file in self._files.values()}:
+            fsync_path(folder)
         ordered = tuple(files[path] for path in sorted(files))
         manifest = Manifest(self.name, self._created.isoformat(), inputs, _versions(), ordered)
         write_manifest(self.folder, manifest)

@@ -87,7 +87,7 @@ class Parameters:
     # assumption: elasticity of return freight, within 1.2-3.5 of the prototype
     return_elasticity: float = 2.0
     # calibrated: technical price over category average so that the loss ratio is about 0.95 (measured: 93 %)
-    return_loading: float = 1.50
+    return_loading: float = 1.55
     # assumption: days of cover from the order, and mean days from known return to reported claim
     return_cover_days: int = 30
     return_delay_days: float = 2.0

@@ -274,11 +274,11 @@ def _shop(f: Factors) -> Array:
 # Motor frequency 8.7 %, mean claim 4,500 CNY and report delays of 1-35 days are those of the prototype.
 PRODUCTS: tuple[Product, ...] = (
     Product(
-        "motor", 2, 0.22, -0.9, 2.6, 0.15, 3.0, 0.085, 1.0, 450_000, 1.0, 20_000_000, 12.0, 1.38,
+        "motor", 2, 0.22, -0.9, 2.6, 0.15, 3.0, 0.085, 1.0, 450_000, 1.0, 20_000_000, 12.0, 1.68,
         _draw_motor, _motor,
     ),
     Product(
-        "accident", 3, 0.22, -1.2, 2.6, 0.15, 1.5, 0.0028, 0.5, 500_000, 0.0, 500_000, 20.0, 1.70,
+        "accident", 3, 0.22, -1.2, 2.6, 0.15, 1.5, 0.0038, 0.5, 500_000, 0.0, 500_000, 20.0, 1.70,
         _draw_accident, _accident,
     ),
     Product(
@@ -294,7 +294,7 @@ PRODUCTS: tuple[Product, ...] = (
         _draw_flight, _flight, per_trip=True, at_most_one=True, channels=(0.1, 0.9, 0.0),
     ),
     Product(
-        "shop_bond", 7, 0.60, -0.8, 2.4, 0.20, 1.6, 0.070, 0.8, 200_000, 0.9, 5_000_000, 35.0, 1.55,
+        "shop_bond", 7, 0.60, -0.8, 2.4, 0.20, 1.6, 0.070, 0.8, 200_000, 0.9, 5_000_000, 35.0, 1.35,
         _draw_shop, _shop, owners_only=True, channels=(0.1, 0.9, 0.0),
     ),
 )  # fmt: skip
