@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.hashing import price_cell, unit_share
 from data.simulate.frames import Frame, Levels, Maybe
 from data.simulate.parameters import CATEGORIES, Parameters
 from data.simulate.population import DAY, micros
-from data.simulate.streams import Array, price_cell, stream, unit_share
+from data.simulate.streams import Array, stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
