@@ -1,0 +1,99 @@
+"""Errors of the modelling room.
+
+ModelError
+├── EncodingError            a table cannot be turned into model inputs; holds counts by field and reason
+├── TrainingDataError        a training table cannot be used; one sentence per fault, with row counts
+├── FitError                 a family could not be fitted on data that passed all checks
+├── CompileError             a booster is no sum of one- and two-way tables
+├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
+│   └── MismatchError        it is whole, but made for another product or other feature definitions
+└── RegistryError            a version, an alias or a product that the registry does not hold
+    └── PromotionError       the version does not pass the preset thresholds
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ModelError(Exception):
+    """Root of everything the modelling room refuses."""
+
+
+class EncodingError(ModelError):
+    """A table cannot be turned into model inputs.
+
+    Parameters
+    ----------
+    problems
+        One sentence per field and reason, with the number of rows.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class TrainingDataError(ModelError):
+    """A training table cannot be used.
+
+    Parameters
+    ----------
+    problems
+        One sentence per fault, with the number of rows.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class FitError(ModelError):
+    """A family could not be fitted on data that passed all checks."""
+
+
+class CompileError(ModelError):
+    """A booster is no sum of one- and two-way tables."""
+
+
+class ArtifactError(ModelError):
+    """A stored model is damaged, incomplete or of an unknown format."""
+
+
+class MismatchError(ArtifactError):
+    """A stored model is whole, but made for another product or other feature definitions.
+
+    Parameters
+    ----------
+    what
+        What does not match, for example `feature definitions`.
+    found, expected
+        The two identities.
+    """
+
+    def __init__(self, what: str, found: str, expected: str) -> None:
+        self.what = what
+        self.found = found
+        self.expected = expected
+        super().__init__(f"{what} do not match: stored {found or 'none'}, expected {expected or 'none'}")
+
+
+class RegistryError(ModelError):
+    """A version, an alias or a product that the registry does not hold."""
+
+
+class PromotionError(RegistryError):
+    """A version does not pass the preset thresholds.
+
+    Parameters
+    ----------
+    problems
+        One sentence per threshold: figure found, figure needed.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("not promoted: " + "; ".join(self.problems))

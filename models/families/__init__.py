@@ -1,0 +1,70 @@
+"""Model families behind one protocol."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from models.errors import ArtifactError
+from models.families.base import Design, FitSettings, Objective, Scorer, balanced
+from models.families.boosting import BoosterModel, choose_pairs, fit_ga2m, fit_gbm, load_booster
+from models.families.glm import fit_glm
+from models.tables import load_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = [
+    "BoosterModel",
+    "Design",
+    "FitSettings",
+    "Objective",
+    "Scorer",
+    "balanced",
+    "choose_pairs",
+    "fit_family",
+    "fit_ga2m",
+    "fit_gbm",
+    "fit_glm",
+    "load_scorer",
+]
+
+FITTERS: dict[str, Callable[[Design, FitSettings], Scorer]] = {
+    "glm": fit_glm,
+    "gbm": fit_gbm,
+    "ga2m": fit_ga2m,
+}
+
+
+def fit_family(family: str, design: Design, settings: FitSettings, total: float | None = None) -> Scorer:
+    """Fit a family and restore the total of the learn rows (see `balanced`).
+
+    Parameters
+    ----------
+    family
+        `glm`, `gbm` or `ga2m`.
+    design
+        Learn rows.
+    settings
+        Seed, threads, rounds.
+    total
+        Actual total to restore, sum of weight x target when absent.
+    """
+    return balanced(FITTERS[family](design, settings), design, total)
+
+
+def load_scorer(folder: Path, name: str) -> Scorer:
+    """Read a stored component, whichever family wrote it.
+
+    Raises
+    ------
+    ArtifactError
+        If the files are absent or damaged.
+    """
+    try:
+        if (folder / f"{name}.txt").exists():
+            return load_booster(folder, name)
+        return load_tables(folder, name)
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"component {name!r} cannot be read: {error}") from error

@@ -1,0 +1,241 @@
+"""LightGBM: the free booster, and the booster under pairwise constraints that compiles into tables (GA2M)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import lightgbm as lgb
+import numpy as np
+
+from models.compile import compile_booster, parse_trees
+from models.errors import ArtifactError
+from models.families.base import TWEEDIE_POWER, Design, FitSettings
+from models.purify import purify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from models.links import Link
+    from models.tables import TableModel
+
+# Rounds, leaves and rows of the short booster that ranks pairs.
+RANKING_ROUNDS, RANKING_LEAVES, RANKING_ROWS = 120, 8, 200_000
+
+
+@dataclass(frozen=True, eq=False)
+class BoosterModel:
+    """A LightGBM booster with its intercept moved for balance.
+
+    Attributes
+    ----------
+    link
+        `log` or `logit`.
+    text
+        LightGBM's own text form.
+    shift
+        Added to the booster's raw score.
+    """
+
+    link: Link
+    text: str
+    shift: float = 0.0
+
+    @cached_property
+    def _booster(self) -> lgb.Booster:
+        return lgb.Booster(model_str=self.text)
+
+    @cached_property
+    def intercept(self) -> float:
+        """Raw score of the average learn row: TreeSHAP's base value, and the shift."""
+        width = self._booster.num_feature()
+        return (
+            float(self._booster.predict(np.zeros((1, width)), pred_contrib=True, num_threads=1)[0, -1])
+            + self.shift
+        )
+
+    def predict_raw(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw scores, shape (n,)."""
+        if not len(values):
+            return np.empty(0)
+        return np.asarray(self._booster.predict(values, raw_score=True, num_threads=1)) + self.shift
+
+    def predict_raw_one(self, row: Sequence[float]) -> float:
+        """Raw score of one encoded risk."""
+        return float(self._booster.predict(np.array([row]), raw_score=True, num_threads=1)[0]) + self.shift
+
+    def contributions(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """TreeSHAP values by input, shape (n, inputs)."""
+        if not len(values):
+            return np.empty(values.shape)
+        found = self._booster.predict(values, pred_contrib=True, num_threads=1)
+        return np.asarray(found, dtype=np.float64)[:, :-1]
+
+    def contributions_one(self, row: Sequence[float]) -> list[float]:
+        """TreeSHAP values of one encoded risk."""
+        return [float(part) for part in self.contributions(np.array([row]))[0]]
+
+    def shifted(self, delta: float) -> BoosterModel:
+        """Give the model with its intercept moved."""
+        return replace(self, shift=self.shift + delta)
+
+    def save(self, folder: Path, name: str) -> list[Path]:
+        """Write `<name>.txt`: one line of our own (link, shift), then LightGBM's text."""
+        path = folder / f"{name}.txt"
+        path.write_text(f"premia-booster-1 {self.link} {self.shift!r}\n{self.text}", encoding="utf-8")
+        return [path]
+
+
+def load_booster(folder: Path, name: str) -> BoosterModel:
+    """Read what `BoosterModel.save` wrote.
+
+    Raises
+    ------
+    ArtifactError
+        If the first line is not ours.
+    """
+    head, _, text = (folder / f"{name}.txt").read_text(encoding="utf-8").partition("\n")
+    parts = head.split()
+    if len(parts) != 3 or parts[0] != "premia-booster-1" or parts[1] not in {"log", "logit"}:
+        raise ArtifactError(f"{name}.txt: first line {head!r} is not that of a stored booster")
+    return BoosterModel("log" if parts[1] == "log" else "logit", text, float(parts[2]))
+
+
+def fit_gbm(design: Design, settings: FitSettings) -> BoosterModel:
+    """Fit the free booster; early stopping on a share of the learn rows, best iteration kept.
+
+    Parameters
+    ----------
+    design
+        Learn rows.
+    settings
+        Seed, threads, rounds.
+    """
+    return BoosterModel(design.link, _boost(design, settings, None))
+
+
+def fit_ga2m(design: Design, settings: FitSettings) -> TableModel:
+    """Fit a booster whose paths use at most two inputs and compile it into purified tables.
+
+    Parameters
+    ----------
+    design
+        Learn rows.
+    settings
+        Seed, threads, rounds, number of pairs.
+    """
+    pairs = choose_pairs(design, settings)
+    alone = [[i] for i in range(len(design.inputs)) if not any(i in pair for pair in pairs)]
+    text = _boost(design, settings, [list(pair) for pair in pairs] + alone)
+    return purify(compile_booster(text, design.levels, design.link), design.values, design.weight)
+
+
+def choose_pairs(design: Design, settings: FitSettings) -> list[tuple[int, int]]:
+    """Give the pairs of inputs that may interact: all when few, else those with the largest gain.
+
+    A short booster in which every pair is allowed is grown, and the gain of each split on a path of two
+    inputs is credited to the pair.
+    """
+    pairs = list(combinations(range(len(design.inputs)), 2))
+    if len(pairs) <= settings.all_pairs:
+        return pairs
+    rows = np.random.default_rng(settings.seed).permutation(len(design.target))[:RANKING_ROWS]
+    part = replace(design, values=design.values[rows], target=design.target[rows], weight=design.weight[rows])
+    parameters = {**_parameters(part, settings), "learning_rate": 0.1, "num_leaves": RANKING_LEAVES}
+    parameters["interaction_constraints"] = [list(pair) for pair in pairs]
+    text = lgb.train(parameters, _dataset(part, None, parameters), RANKING_ROUNDS).model_to_string()
+    gains = dict.fromkeys(pairs, 0.0)
+    for pair, gain in _pair_gains(text):
+        gains[pair] += gain
+    ranked = sorted(pairs, key=lambda pair: (-gains[pair], pair))
+    return sorted(ranked[: settings.pairs])
+
+
+def _pair_gains(text: str) -> list[tuple[tuple[int, int], float]]:
+    found: list[tuple[tuple[int, int], float]] = []
+    for tree in parse_trees(text):
+        stack: list[tuple[int, frozenset[int]]] = [(0, frozenset())] if tree.feature else []
+        while stack:
+            node, path = stack.pop()
+            if node < 0:
+                continue
+            here = path | {tree.feature[node]}
+            if len(here) == 2:
+                low, high = sorted(here)
+                found.append(((low, high), tree.gain[node]))
+            stack += [(tree.left[node], here), (tree.right[node], here)]
+    return found
+
+
+def _boost(design: Design, settings: FitSettings, constraints: list[list[int]] | None) -> str:
+    rows = np.random.default_rng(settings.seed).permutation(len(design.target))
+    stop = rows[: max(int(len(rows) * settings.stopping_share), 1)]
+    learn = np.sort(rows[len(stop) :])
+    parameters = _parameters(design, settings)
+    if constraints is not None:
+        parameters["interaction_constraints"] = constraints
+    fitted = _dataset(design, learn, parameters)
+    judge = _dataset(design, np.sort(stop), parameters, fitted)
+    booster = lgb.train(
+        parameters,
+        fitted,
+        settings.rounds,
+        valid_sets=[judge],
+        callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
+    )
+    return str(booster.model_to_string(num_iteration=booster.best_iteration))
+
+
+def _dataset(
+    design: Design,
+    rows: NDArray[np.int64] | None,
+    parameters: dict[str, Any],
+    reference: lgb.Dataset | None = None,
+) -> lgb.Dataset:
+    values, target, weight = design.values, design.target, design.weight
+    if rows is not None:
+        values, target, weight = values[rows], target[rows], weight[rows]
+    return lgb.Dataset(
+        values,
+        target,
+        weight=weight,
+        reference=reference,
+        categorical_feature=[i for i, count in enumerate(design.levels) if count],
+        params=parameters,
+        free_raw_data=True,
+    )
+
+
+def _parameters(design: Design, settings: FitSettings) -> dict[str, Any]:
+    """Give settings that rest on the number of rows and nothing else; none was chosen on test rows.
+
+    Leaves need about one row in a thousand (at least 20), so that small tables get small trees.
+    """
+    size = len(design.target)
+    chosen: dict[str, Any] = {
+        "objective": design.objective,
+        "learning_rate": settings.learning_rate,
+        "num_leaves": 31 if size >= 20_000 else 15,
+        "min_data_in_leaf": int(np.clip(size // 1000, 20, 500)),
+        "feature_fraction": 0.7,
+        "bagging_fraction": 0.75,
+        "bagging_freq": 1,
+        "lambda_l2": 5.0,
+        "cat_smooth": 50.0,
+        "max_cat_threshold": 16,
+        "seed": settings.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": settings.threads,
+        "verbosity": -1,
+    }
+    if any(design.monotone):
+        chosen["monotone_constraints"] = list(design.monotone)
+    if design.objective == "tweedie":
+        chosen["tweedie_variance_power"] = TWEEDIE_POWER
+    return chosen

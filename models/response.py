@@ -1,0 +1,149 @@
+"""Read exposure and response from a training table, and refuse what cannot be true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.errors import TrainingDataError
+from pricing.errors import nearest
+from pricing.money import exponent, to_minor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pricing.product import Product
+
+# Fewer claims than this on the learn or the test rows, and no figure means anything.
+FEWEST_CLAIMS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What happened, row by row.
+
+    Attributes
+    ----------
+    exposure
+        Units of exposure, positive, shape (n,).
+    count
+        Claims, or events 0/1; for `claim_amount` 1 where something was paid.
+    amount_minor
+        Amount paid, minor units; zero for events and counts.
+    capped_minor
+        The same with each claim cut at the large-loss threshold.
+    """
+
+    exposure: NDArray[np.float64]
+    count: NDArray[np.float64]
+    amount_minor: NDArray[np.float64]
+    capped_minor: NDArray[np.float64]
+
+
+def read_observed(product: Product, table: pa.Table) -> Observed:
+    """Read exposure and response.
+
+    Parameters
+    ----------
+    product
+        Says in which columns they stand.
+    table
+        Training table.
+
+    Raises
+    ------
+    TrainingDataError
+        Naming every fault with its number of rows.
+    """
+    problems: list[str] = []
+    if not table.num_rows:
+        raise TrainingDataError(["the table has no rows"])
+    response, kind = product.response, product.response.kind
+    ones = np.ones(table.num_rows)
+    exposure = ones if product.exposure.column is None else _column(table, product.exposure.column, problems)
+    names = {"event": response.event, "count": response.count, "amount": response.amount}
+    read = {key: _column(table, name, problems) for key, name in names.items() if name is not None}
+    if problems:
+        raise TrainingDataError(problems)
+    _check_exposure(product, exposure, problems)
+    amount = read.get("amount", np.zeros(table.num_rows))
+    scale = 10.0 ** exponent(product.currency) if response.amount_unit == "major" else 1.0
+    amount = np.round(amount * scale)
+    count = read.get("event", read.get("count", (amount > 0).astype(np.float64)))
+    _say(problems, amount < 0, "amounts are negative")
+    _say(problems, (count < 0) | (count != np.floor(count)), f"{kind}: counts are negative or not whole")
+    if kind == "event":
+        _say(problems, count > 1, f"{response.event} is neither 0 nor 1")
+    _say(problems, (count == 0) & (amount > 0), "an amount was paid but no claim is counted")
+    if problems:
+        raise TrainingDataError(problems)
+    return Observed(exposure, count, amount, _capped(product, count, amount))
+
+
+def check_enough(count: NDArray[np.float64], exposure: NDArray[np.float64], rows: str, kind: str) -> None:
+    """Refuse rows that hold too few claims, or events only, to learn from or to judge by.
+
+    Raises
+    ------
+    TrainingDataError
+        With the counts.
+    """
+    claims = float(count.sum())
+    if claims < FEWEST_CLAIMS:
+        raise TrainingDataError(
+            [f"the {rows} rows ({len(count)}) hold {claims:g} claims; at least {FEWEST_CLAIMS} are needed"]
+        )
+    if kind == "event" and claims > len(count) - FEWEST_CLAIMS:
+        raise TrainingDataError(
+            [f"the {rows} rows ({len(count)}) hold {claims:g} events: the target is constant"]
+        )
+    if not exposure.sum() > 0:
+        raise TrainingDataError([f"the {rows} rows have no exposure"])
+
+
+def _column(table: pa.Table, name: str, problems: list[str]) -> NDArray[np.float64]:
+    if name not in table.column_names:
+        problems.append(
+            f"column {name!r} is absent ({nearest(name, table.column_names) or 'no name is near'})"
+        )
+        return np.zeros(table.num_rows)
+    column = table[name]
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.int8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        problems.append(f"column {name!r} is {kind}, not a number")
+        return np.zeros(table.num_rows)
+    values = np.asarray(pc.fill_null(pc.cast(column, pa.float64(), safe=False), np.nan), dtype=np.float64)
+    _say(problems, ~np.isfinite(values), f"{name} is missing or not finite")
+    return values
+
+
+def _check_exposure(product: Product, exposure: NDArray[np.float64], problems: list[str]) -> None:
+    name, maximum = product.exposure.column, product.exposure.maximum
+    _say(problems, exposure <= 0, f"{name} is zero or negative: claims without exposure have no rate")
+    _say(problems, exposure > maximum * (1 + 1e-9), f"{name} lies above its maximum of {maximum:g}")
+    if product.response.kind == "event" and name is not None:
+        _say(
+            problems,
+            exposure != maximum,
+            f"{name} differs from {maximum:g}: an event needs covers that have run off",
+        )
+
+
+def _capped(product: Product, count: NDArray[np.float64], amount: NDArray[np.float64]) -> NDArray[np.float64]:
+    if product.response.large_loss is None:
+        return amount
+    # The table holds one amount per policy, so the threshold applies to the policy's claims together.
+    return np.minimum(
+        amount, np.maximum(count, 1.0) * float(to_minor(product.response.large_loss, product.currency))
+    )
+
+
+def _say(problems: list[str], rows: NDArray[np.bool_], sentence: str) -> None:
+    if rows.any():
+        problems.append(f"{int(rows.sum())} rows: {sentence}")

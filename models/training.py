@@ -1,0 +1,236 @@
+"""Train every family of a product on one table and judge them on the rows set aside by its file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.compare import EMPTY, Judged, judge
+from models.encoding import Encoding
+from models.errors import EncodingError, TrainingDataError
+from models.families import Design, FitSettings, Scorer, fit_family
+from models.response import Observed, check_enough, read_observed
+from models.risk_model import COMPONENTS, ComponentName, RiskModel
+from models.splits import mark_test_rows
+from pricing.money import to_minor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from features.spec import FeatureSpec
+    from models.bundle import Bundle
+    from pricing.product import Product
+
+    Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """All families of a product, and how they did.
+
+    Attributes
+    ----------
+    product
+        Product as trained.
+    spec_hash
+        Identity of the feature definitions, empty when none were given.
+    encoding
+        From risks to model inputs.
+    models
+        Family -> fitted model.
+    comparison
+        One line per family (and `null`, the average), one column per figure, all on test rows.
+    judged
+        What the pictures are drawn from.
+    summary
+        Rows, claims, exposure, seconds, settings: plain numbers and texts.
+    """
+
+    product: Product
+    spec_hash: str
+    encoding: Encoding
+    models: dict[str, RiskModel]
+    comparison: pd.DataFrame
+    judged: Judged
+    summary: dict[str, float | int | str] = field(default_factory=dict)
+
+    def bundle(self, family: str | None = None) -> Bundle:
+        """Give one family (the product's champion when absent) as what serves and is stored."""
+        from models.bundle import Bundle  # here, since a bundle is also what this module's callers import
+
+        chosen = family or self.product.models.champion
+        figures = {
+            str(name): float(value)
+            for name, value in self.comparison.loc[chosen].items()
+            if not np.isnan(value)
+        }
+        return Bundle.of(
+            self.product,
+            self.models[chosen],
+            self.encoding,
+            self.spec_hash,
+            {**self.summary, **{f"test_{name}": value for name, value in figures.items()}},
+        )
+
+
+def train(
+    product: Product,
+    table: pa.Table,
+    *,
+    feature_spec: FeatureSpec | None = None,
+    settings: FitSettings | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train all families that the product file names.
+
+    Parameters
+    ----------
+    product
+        Product file: factors, response, exposure, split, families.
+    table
+        One row per policy or order: factor columns, profile features, response, exposure, split column.
+    feature_spec
+        Definitions behind the profile features; their hash goes into the artifact.
+    settings
+        Seed, threads, rounds.
+    progress
+        Called with a step in words and the share that is done.
+
+    Raises
+    ------
+    TrainingDataError
+        If the table cannot be used, with row counts.
+    """
+    settings = settings or FitSettings()
+    report = progress or (lambda step, share: None)
+    report("check the table", 0.0)
+    encoding, matrix, observed = _read(product, table)
+    test = mark_test_rows(product.split, table)
+    for rows, name in ((~test, "learn"), (test, "test")):
+        check_enough(observed.count[rows], observed.exposure[rows], name, product.response.kind)
+    models: dict[str, RiskModel] = {}
+    seconds: dict[str, float] = {}
+    families = product.models.families
+    for number, family in enumerate(families):
+        report(f"fit {family}", 0.05 + 0.9 * number / len(families))
+        start = time.perf_counter()
+        models[family] = fit_risk_model(product, family, encoding, matrix, observed, ~test, settings)
+        seconds[family] = time.perf_counter() - start
+    report("compare on test rows", 0.95)
+    judged = judge(product, models, matrix, observed, test)
+    names = product.profile.features
+    spec_hash = feature_spec.hash(names) if feature_spec is not None and names else EMPTY
+    report("done", 1.0)
+    return TrainingResult(
+        product,
+        spec_hash,
+        encoding,
+        models,
+        judged.comparison,
+        judged,
+        _summary(observed, test, settings, seconds),
+    )
+
+
+def fit_risk_model(
+    product: Product,
+    family: str,
+    encoding: Encoding,
+    matrix: NDArray[np.float64],
+    observed: Observed,
+    learn: NDArray[np.bool_],
+    settings: FitSettings,
+) -> RiskModel:
+    """Fit all components of one family on the learn rows.
+
+    Parameters
+    ----------
+    product, family, encoding
+        What to fit.
+    matrix, observed
+        Encoded inputs and responses of all rows.
+    learn
+        Rows to fit on, shape (n,).
+    settings
+        Seed, threads, rounds.
+    """
+    kind = product.response.kind
+    components: dict[ComponentName, Scorer] = {}
+    for name, objective in COMPONENTS[kind].items():
+        rows, target, weight, total = _target(name, observed, learn)
+        design = Design(
+            np.asfortranarray(matrix[rows]),
+            target,
+            weight,
+            encoding.inputs,
+            tuple(len(levels) for levels in encoding.levels),
+            # Severity may fall where frequency rises; a declared direction is one of the risk as a whole.
+            tuple(product.monotone.get(name, 0) for name in encoding.inputs),
+            objective,
+        )
+        components[name] = fit_family(family, design, settings, total)
+    benefit = product.cover.benefit
+    return RiskModel(
+        kind,
+        family,
+        encoding.inputs,
+        components,
+        1.0 if benefit is None else float(to_minor(benefit, product.currency)),
+        float(
+            np.sum((observed.amount_minor - observed.capped_minor)[learn]) / observed.exposure[learn].sum()
+        ),
+    )
+
+
+def _target(
+    name: ComponentName, observed: Observed, learn: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64], float]:
+    """Give rows, target, weight and the total to restore of one component."""
+    exposure, count, capped = observed.exposure, observed.count, observed.capped_minor
+    if name == "severity":
+        # Claims closed without payment have no gamma density. They stay out of the fit, but not out of the
+        # total.
+        rows = learn & (capped > 0)
+        scale = float(count[rows].sum() / count[learn & (count > 0)].sum())
+        return rows, capped[rows] / count[rows], count[rows], float(capped[learn].sum()) * scale
+    if name == "probability":
+        return learn, count[learn], np.ones(int(learn.sum())), float(count[learn].sum())
+    if name == "frequency":
+        return learn, count[learn] / exposure[learn], exposure[learn], float(count[learn].sum())
+    return learn, capped[learn] / exposure[learn], exposure[learn], float(capped[learn].sum())
+
+
+def _read(product: Product, table: pa.Table) -> tuple[Encoding, NDArray[np.float64], Observed]:
+    problems: list[str] = []
+    encoding = Encoding.of(product)
+    try:
+        encoded = encoding.encode(table)
+        problems += encoded.sentences()
+    except EncodingError as error:
+        problems += error.problems
+    try:
+        observed = read_observed(product, table)
+    except TrainingDataError as error:
+        problems += error.problems
+    if problems:
+        raise TrainingDataError(problems)
+    return encoding, encoded.matrix, observed
+
+
+def _summary(
+    observed: Observed, test: NDArray[np.bool_], settings: FitSettings, seconds: dict[str, float]
+) -> dict[str, float | int | str]:
+    summary: dict[str, float | int | str] = {}
+    for name, rows in (("learn", ~test), ("test", test)):
+        summary[f"{name}_rows"] = int(rows.sum())
+        summary[f"{name}_claims"] = float(observed.count[rows].sum())
+        summary[f"{name}_exposure"] = float(observed.exposure[rows].sum())
+    summary |= {"seed": settings.seed, "rounds": settings.rounds, "learning_rate": settings.learning_rate}
+    return summary | {f"seconds_{family}": round(value, 3) for family, value in seconds.items()}

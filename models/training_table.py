@@ -1,0 +1,133 @@
+"""Training tables: policies and claims of the lake as of a cut, and profiles joined to any table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from features.profiles import build_profiles
+from models.errors import TrainingDataError
+from pricing.errors import nearest
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import duckdb
+
+    from features.spec import FeatureSpec
+    from pricing.product import Product
+
+MICROSECONDS_A_DAY = 86_400_000_000
+
+
+def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: dt.datetime) -> pa.Table:
+    """Build a training table from the policies and claims of the lake, as known at a cut.
+
+    Exposure of an annual cover is earned up to the cut, as a share of the full cover. Covers of an order or a
+    trip, and events, count as a whole: only those that have run off by the cut are taken. Claims are those
+    that occurred and were reported before the cut.
+
+    Parameters
+    ----------
+    con
+        Connection with the views ``policies`` and ``claims``.
+    product
+        Product file; its factors are columns of the policies.
+    as_of_end
+        The cut, naive UTC; nothing later is looked at.
+
+    Returns
+    -------
+    pyarrow.Table
+        ``policy_id``, ``customer_id``, ``seller_id``, ``quoted_at``, one column per factor (its source),
+        ``exposure``, ``claim_count``, ``claim_amount_minor``, ``claimed``; ordered by time and policy.
+
+    Raises
+    ------
+    TrainingDataError
+        If the policies do not hold a factor, or none is left.
+    """
+    present = [str(row[0]) for row in con.execute("SELECT * FROM policies LIMIT 0").description or []]
+    absent = [factor.name for factor in product.factors if factor.name not in present]
+    if absent:
+        raise TrainingDataError(
+            [f"the policies have no column {name!r} ({nearest(name, present)})" for name in absent]
+        )
+    factors = "".join(f', p."{f.name}" AS "{f.source}"' for f in product.factors)
+    whole = product.cover.per != "year" or product.response.kind == "event"
+    span = product.cover.days * MICROSECONDS_A_DAY
+    # Identifiers come from a checked product file; values are bound.
+    query = f"""
+        WITH known AS (
+            SELECT policy_id, count(*) AS claims, sum(paid_minor) AS paid FROM claims
+            WHERE product = $code AND reported_at < $cut AND occurred_at < $cut GROUP BY policy_id
+        )
+        SELECT p.policy_id, p.customer_id, p.seller_id, p.quoted_at{factors},
+            least(date_diff('microsecond', p.inception_at, least(p.expiry_at, $cut)) / {span}::DOUBLE,
+                  {product.exposure.maximum!r}) AS exposure,
+            coalesce(k.claims, 0)::BIGINT AS claim_count,
+            coalesce(k.paid, 0)::BIGINT AS claim_amount_minor,
+            (k.claims IS NOT NULL)::TINYINT AS claimed
+        FROM policies p LEFT JOIN known k USING (policy_id)
+        WHERE p.product = $code AND p.quoted_at < $cut AND p.inception_at < $cut
+            {"AND p.expiry_at <= $cut" if whole else ""}
+        ORDER BY p.quoted_at, p.policy_id
+    """  # noqa: S608
+    table = con.sql(query, params={"code": product.code, "cut": as_of_end}).to_arrow_table()
+    if not table.num_rows:
+        raise TrainingDataError(
+            [f"the lake holds no policy of {product.code!r} that is known at {as_of_end}"]
+        )
+    return table
+
+
+def attach_profiles(
+    con: duckdb.DuckDBPyConnection, table: pa.Table, product: Product, spec: FeatureSpec
+) -> pa.Table:
+    """Add the profile features of a product to a table, each row as of its own time.
+
+    Parameters
+    ----------
+    con
+        Connection to the lake that holds the histories.
+    table
+        Has the columns that `Profile.customer`, `Profile.seller` (if sellers matter) and `Profile.as_of`
+        name.
+    product
+        Names the features.
+    spec
+        Their definitions.
+
+    Raises
+    ------
+    TrainingDataError
+        If a key or the time is absent.
+    """
+    profile = product.profile
+    wanted = [name for name in profile.features if name not in table.column_names]
+    if not wanted:
+        return table
+    keys = {"customer_id": profile.customer, "seller_id": profile.seller}
+    needed = {key for entity in spec.entities_of(wanted) for key in entity.keys}
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {"row_id": pa.array(np.arange(table.num_rows))}
+    problems = []
+    for key in sorted(needed):
+        name = keys.get(key, key)
+        if name in table.column_names:
+            columns[key] = table[name].cast(pa.int64()) if key.endswith("_id") else table[name]
+        else:
+            problems.append(
+                f"column {name!r} (whose history?) is absent ({nearest(name, table.column_names)})"
+            )
+    if profile.as_of in table.column_names:
+        columns["as_of"] = table[profile.as_of].cast(pa.timestamp("us"))
+    else:
+        problems.append(f"column {profile.as_of!r} (history as of when?) is absent")
+    if problems:
+        raise TrainingDataError(problems)
+    profiles = build_profiles(con, pa.table(columns), spec, wanted)
+    for name in wanted:
+        table = table.append_column(name, profiles[name])
+    return table
