@@ -1,1 +1,44 @@
 """Feature definitions, their compiler to SQL, the per-customer evaluator, and risk profiles."""
+
+from features.compile import CompiledProfiles, compile_profiles
+from features.errors import (
+    DefinitionError,
+    FeatureError,
+    HistoryError,
+    LabelError,
+    TableError,
+    UnknownFeature,
+)
+from features.evaluate import EntityEvaluator, Evaluator
+from features.history import EventNeed, event_rows, events_by_entity, events_needed, events_query
+from features.load import default_spec, load_spec, parse_spec
+from features.profiles import build_profiles, check_tables
+from features.spec import Derived, Entity, Feature, FeatureSpec, Source
+
+__all__ = [
+    "CompiledProfiles",
+    "DefinitionError",
+    "Derived",
+    "Entity",
+    "EntityEvaluator",
+    "Evaluator",
+    "EventNeed",
+    "Feature",
+    "FeatureError",
+    "FeatureSpec",
+    "HistoryError",
+    "LabelError",
+    "Source",
+    "TableError",
+    "UnknownFeature",
+    "build_profiles",
+    "check_tables",
+    "compile_profiles",
+    "default_spec",
+    "event_rows",
+    "events_by_entity",
+    "events_needed",
+    "events_query",
+    "load_spec",
+    "parse_spec",
+]

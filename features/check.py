@@ -217,7 +217,7 @@ def _derived(spec: FeatureSpec, item: Derived, index: int, lines: Lines) -> Iter
     wanted = INPUTS.get(item.kind)
     if wanted is not None and len(item.inputs) != wanted:
         message = f"{item.name}: {item.kind} has {len(item.inputs)} inputs"
-        yield Problem(line, message, f"it needs {wanted}")
+        yield Problem(lines.of("derived", index, "kind"), message, f"it needs {wanted}")
         return
     entities = list(dict.fromkeys(feature.entity for feature in spec.base([item.name])))
     if len(entities) > 1:
@@ -225,6 +225,7 @@ def _derived(spec: FeatureSpec, item: Derived, index: int, lines: Lines) -> Iter
         yield Problem(line, message, "derive within one entity")
     hint = _kind_hint(spec, item, [spec.get(name) for name in item.inputs])
     if hint:
+        line = lines.of("derived", index, "kind")
         yield Problem(line, f"{item.name}: {item.kind} cannot be made of {', '.join(item.inputs)}", hint)
 
 

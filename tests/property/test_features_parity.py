@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from datetime import UTC, datetime
 
@@ -21,7 +22,7 @@ LEAP = int(datetime(2024, 2, 29, tzinfo=UTC).timestamp()) * 1_000_000
 CATEGORIES = ["apparel", "shoes", "books", "unheard of", None]
 US = pa.timestamp("us")
 
-# Every aggregation with and without filters, nulls in the measure, hours, two filters, whole life, on both grains.
+# Every aggregation with and without filters, with nulls in the measure, hours, whole life, on both grains.
 EXTRA = """
 [[entity]]
 name = "customer"
@@ -55,24 +56,21 @@ def all_shapes() -> FeatureSpec:
         'filter = { category = ["apparel", "books"] }',
         'filter = { category = ["shoes"], amount_minor = [0, 1] }',
     ]
-    count = 0
+    measures = [("count", None), ("sum", "freight_minor")]
+    measures += [
+        (kind, name) for kind in ("min", "max", "first", "last") for name in ("freight_minor", "returned_at")
+    ]
     for entity in ("customer", "seller", "customer_x_category"):
-        for window in ("7d", "365d", "lifetime") + (("12h",) if entity != "seller" else ()):
-            for kept in filters:
-                for aggregation in ("count", "sum", "min", "max", "first", "last"):
-                    for measure in ("freight_minor", "returned_at"):
-                        if aggregation == "count":
-                            line = ""
-                        elif aggregation == "sum" and measure == "returned_at":
-                            continue
-                        else:
-                            line = f'measure = "{measure}"'
-                        count += 1
-                        text.append(
-                            f'[[feature]]\nname = "f{count}"\nentity = "{entity}"\nsource = "returns"\n{line}\n{kept}\n'
-                            f'aggregation = "{aggregation}"\nwindow = "{window}"\nunit = "u"\n'
-                            'description = { en = "e", zh = "z" }\n'
-                        )
+        windows = ("7d", "365d", "lifetime", "12h") if entity != "seller" else ("7d", "365d", "lifetime")
+        for window, kept, (aggregation, measure) in itertools.product(windows, filters, measures):
+            lines = [
+                f'[[feature]]\nname = "f{len(text)}"\nentity = "{entity}"\nsource = "returns"',
+                f'aggregation = "{aggregation}"\nwindow = "{window}"\nunit = "u"',
+                'description = { en = "e", zh = "z" }',
+                kept,
+                f'measure = "{measure}"' if measure else "",
+            ]
+            text.append("\n".join(lines))
     return parse_spec("\n".join(text))
 
 
