@@ -112,6 +112,8 @@ def ingest(
     name = f"{source.stem.split('.')[0]}-{checksum[:12]}"
     write = TableWrite(root, rules.name, created=created, source=name, fingerprint=checksum, keep_others=True)
     with write, duckdb.connect(str(write.stage("duckdb"))) as connection:
+        # Sharing a subexpression moves it out of TRY, and one bad value would then end the whole ingest.
+        connection.execute("SET disabled_optimizers = 'common_subexpressions'")
         if memory_limit is not None:
             connection.execute(f"SET memory_limit = {sql_text(memory_limit)}")
         if threads is not None:
@@ -175,29 +177,38 @@ def _stage(connection: duckdb.DuckDBPyConnection, column_map: ColumnMap, rules: 
             chosen.append(f"CAST(NULL AS {column.sql_type}) AS {sql_name(column.name)}")
             continue
         _check_expression(connection, rules.name, column.name, expression, known)
-        cast = f"TRY(CAST(({expression}) AS {column.sql_type}))"
-        chosen.append(f"{cast} AS {sql_name(column.name)}")
-        # TRY(x IS NULL) is null only when computing x fails, false when there is a value to be cast.
-        failed = f"{cast} IS NULL AND coalesce(TRY(({expression}) IS NULL), false) = false"
-        uncast.append(f"CASE WHEN {failed} THEN {sql_text(column.name)} END")
+        value, failed = _tried(column.name, expression, column.sql_type)
+        chosen.append(value)
+        uncast.append(failed)
     for factor, expression in column_map.risk.items():
         kind = _check_expression(connection, rules.name, factor, expression, known)
         kind = "DOUBLE" if kind.startswith("DECIMAL") else _RISK_TYPES.get(kind, kind)
-        cast = f"TRY(CAST(({expression}) AS {kind}))"
-        chosen.append(f"{cast} AS {sql_name(factor)}")
-        failed = f"{cast} IS NULL AND coalesce(TRY(({expression}) IS NULL), false) = false"
-        uncast.append(f"CASE WHEN {failed} THEN {sql_text(factor)} END")
+        value, failed = _tried(factor, expression, kind)
+        chosen.append(value)
+        uncast.append(failed)
     columns = [*rules.names, *column_map.risk]
-    connection.execute(
-        f"CREATE TABLE staged AS SELECT {', '.join(chosen)}, "  # noqa: S608 (a map is the company's own SQL)
-        f"list_filter([{', '.join(uncast)}], lambda c: c IS NOT NULL) AS __uncast, {_ROW} FROM raw"
-    )
+    try:
+        connection.execute(
+            f"CREATE TABLE staged AS SELECT {', '.join(chosen)}, "  # noqa: S608 (a map is the company's own SQL)
+            f"list_filter([{', '.join(uncast)}], lambda c: c IS NOT NULL) AS __uncast, {_ROW} FROM raw"
+        )
+    except duckdb.Error as error:
+        message = f"The expressions of the map for {rules.name} cannot be computed: {error}"
+        raise ColumnMapError(message) from error
     if column_map.table.distinct:
         names = ", ".join(sql_name(name) for name in columns)
         connection.execute(
             f"CREATE OR REPLACE TABLE staged AS SELECT {names}, __uncast, min({_ROW}) AS {_ROW} "  # noqa: S608
             f"FROM staged GROUP BY {names}, __uncast"
         )
+
+
+def _tried(name: str, expression: str, kind: str) -> tuple[str, str]:
+    """Give the SQL of a column's value, null when it cannot be had, and of its name when it cannot."""
+    cast = f"TRY(CAST(({expression}) AS {kind}))"
+    # TRY(x IS NULL) is null only when computing x fails, and false when there is a value that does not cast.
+    failed = f"{cast} IS NULL AND NOT coalesce(TRY(({expression}) IS NULL), false)"
+    return f"{cast} AS {sql_name(name)}", f"CASE WHEN {failed} THEN {sql_text(name)} END"
 
 
 def _check_expression(
