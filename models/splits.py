@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.errors import SplitError
+from data.splits import split_by_group, split_by_time, split_randomly
 from models.errors import TrainingDataError
 from pricing.errors import nearest
 
@@ -25,7 +27,7 @@ def mark_test_rows(split: Split, table: pa.Table) -> NDArray[np.bool_]:
     ----------
     split
         Method of the product file. By time, the latest share is test and equal times stay together; by group,
-        a salted hash of the value decides, so that a group never stands on both sides.
+        a keyed hash of the value decides, so that a group never stands on both sides.
     table
         Has the column that the split names.
 
@@ -34,16 +36,21 @@ def mark_test_rows(split: Split, table: pa.Table) -> NDArray[np.bool_]:
     TrainingDataError
         If the column is absent or holds nulls, or one side is empty.
     """
-    size = table.num_rows
-    if split.method == "random":
-        mask = np.zeros(size, dtype=bool)
-        mask[np.random.default_rng(split.seed).permutation(size)[: round(size * split.share)]] = True
-    else:
-        mask = _by_column(split, _column(split, table))
-    if not mask.any() or mask.all():
-        side = "test" if not mask.any() else "learn"
-        raise TrainingDataError([f"the split by {split.method} leaves no {side} rows among {size}"])
-    return mask
+    try:
+        if split.method == "random":
+            return split_randomly(table.num_rows, split.share, split.seed)
+        column = _column(split, table)
+        if split.method == "time":
+            return split_by_time(_times(split, column), split.share)
+        if split.method == "group":
+            return split_by_group(_keys(column), split.share, f"split-{split.seed}")
+        mask = pc.equal(pc.cast(column, pa.string()), str(split.test))
+        test = np.asarray(mask.to_numpy(), dtype=bool)
+        if not test.any() or test.all():
+            raise SplitError(f"{int(test.sum())} of {len(test)} rows have {split.column} = {split.test!r}")
+        return test
+    except SplitError as error:
+        raise TrainingDataError([f"split: {error}"]) from error
 
 
 def _column(split: Split, table: pa.Table) -> pa.ChunkedArray:
@@ -58,33 +65,23 @@ def _column(split: Split, table: pa.Table) -> pa.ChunkedArray:
     return column
 
 
-def _by_column(split: Split, column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    if split.method == "column":
-        return np.array([value == str(split.test) for value in pc.cast(column, pa.string()).to_pylist()])
-    if split.method == "group":
-        return _hashed_share(pc.cast(column, pa.string()), split.seed) < split.share
-    kind = column.type
-    if pa.types.is_temporal(kind):
+def _times(split: Split, column: pa.ChunkedArray) -> NDArray[np.int64] | NDArray[np.float64]:
+    if pa.types.is_temporal(column.type):
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise TrainingDataError([f"split column {split.column!r} is {kind}, not a time"])
-    times = np.asarray(column)
-    latest = np.sort(times)[max(len(times) - round(len(times) * split.share), 0) - len(times)]
-    return np.asarray(times >= latest)
+    elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise TrainingDataError([f"split column {split.column!r} is {column.type}, not a time"])
+    return np.asarray(column.to_numpy())
 
 
-def _hashed_share(texts: pa.ChunkedArray, seed: int) -> NDArray[np.float64]:
-    """Map each text to [0, 1) by a keyed hash; equal texts map to equal numbers."""
+def _keys(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Give an integer per group; texts are hashed, equal texts alike on every machine."""
+    if pa.types.is_integer(column.type):
+        return np.asarray(column.cast(pa.int64()).to_numpy())
     coded = (
-        texts.combine_chunks().dictionary_encode()
-        if texts.num_chunks != 1
-        else texts.chunk(0).dictionary_encode()
+        pa.chunked_array([pc.cast(column, pa.string()).combine_chunks()]).combine_chunks().dictionary_encode()
     )
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.chunk(0)
-    key = seed.to_bytes(8, "little", signed=True)
-    share = [
-        int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, key=key).digest(), "little") / 2**64
+    hashed = [
+        int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
         for text in coded.dictionary.to_pylist()
     ]
-    return np.asarray(np.array(share)[coded.indices.to_numpy()], dtype=np.float64)
+    return np.asarray(np.array(hashed, dtype=np.int64)[coded.indices.to_numpy()], dtype=np.int64)
