@@ -16,10 +16,12 @@ from pathlib import Path
 from data.simulate import simulate
 
 begin = time.perf_counter()
-summary = simulate(Path(sys.argv[1]), int(sys.argv[2]), seed=1, threads=2, orders_per_customer=float(sys.argv[3]))
+lake, customers, orders = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+summary = simulate(lake, customers, seed=1, threads=2, orders_per_customer=orders)
 seconds = time.perf_counter() - begin
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-print(json.dumps({"seconds": seconds, "peak_gb": peak, "orders": summary.orders, "customers": summary.customers}))
+sizes = {"orders": summary.orders, "customers": summary.customers}
+print(json.dumps({"seconds": seconds, "peak_gb": peak} | sizes))
 """
 
 

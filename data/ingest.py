@@ -112,12 +112,7 @@ def ingest(
     name = f"{source.stem.split('.')[0]}-{checksum[:12]}"
     write = TableWrite(root, rules.name, created=created, source=name, fingerprint=checksum, keep_others=True)
     with write, duckdb.connect(str(write.stage("duckdb"))) as connection:
-        # Sharing a subexpression moves it out of TRY, and one bad value would then end the whole ingest.
-        connection.execute("SET disabled_optimizers = 'common_subexpressions'")
-        if memory_limit is not None:
-            connection.execute(f"SET memory_limit = {sql_text(memory_limit)}")
-        if threads is not None:
-            connection.execute(f"SET threads = {int(threads)}")
+        _settle(connection, memory_limit, threads)
         _load(connection, source)
         _stage(connection, column_map, rules)
         _judge(connection, rules, _other_files(root, rules, name))
@@ -125,6 +120,15 @@ def ingest(
         _write_quarantine(connection, write, report)
         copy_partitioned(connection, "sound", write)
     return report
+
+
+def _settle(connection: duckdb.DuckDBPyConnection, memory_limit: str | None, threads: int | None) -> None:
+    # Sharing a subexpression moves it out of TRY, and one bad value would then end the whole ingest.
+    connection.execute("SET disabled_optimizers = 'common_subexpressions'")
+    if memory_limit is not None:
+        connection.execute(f"SET memory_limit = {sql_text(memory_limit)}")
+    if threads is not None:
+        connection.execute(f"SET threads = {int(threads)}")
 
 
 def _load(connection: duckdb.DuckDBPyConnection, source: Path) -> None:

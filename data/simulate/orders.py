@@ -258,7 +258,7 @@ def _return_hazard(
 ) -> Array:
     base = np.array(p.return_hazards, np.float32)[drawn.category] * np.float32(season)
     size = (drawn.amount.astype(np.float32) / 10_000) ** np.float32(p.return_amount_power)
-    frailty = customers.returning[drawn.buyer] * sellers.frailty.astype(np.float32)[drawn.shop]
+    frailty = customers.proneness[drawn.buyer] * sellers.frailty.astype(np.float32)[drawn.shop]
     hazard: Array = base * size * frailty
     return hazard
 
@@ -284,7 +284,7 @@ def _offer(
     price = np.maximum(np.rint(technical * multiplier), 1).astype(np.int64)
     slope = p.return_elasticity * customers.elasticity[who]
     # Frailties below 1e-3 carry no further information about the wish to be covered.
-    wish = p.return_selection * np.log(np.maximum(customers.returning[who], 1e-3))
+    wish = p.return_selection * np.log(np.maximum(customers.proneness[who], 1e-3))
     logit = p.take_up + wish - slope * np.log(multiplier)
     accepted = rng.random(len(rows)) < 1 / (1 + np.exp(-logit))
     return _Offer(rows, cell, tested, multiplier, technical, price, accepted)

@@ -32,7 +32,7 @@ class Customers:
     """
 
     risk: Array
-    returning: Array
+    proneness: Array
     elasticity: Array
     affluence: Array
     activity: Array
@@ -129,7 +129,7 @@ def _customer_block(n: int, rng: np.random.Generator, p: Parameters) -> Mapping[
     f4 = np.float32
     return {
         "risk": gamma_quantiles(z[:, 0], p.claim_alpha).astype(f4),
-        "returning": gamma_quantiles(z[:, 1], p.buyer_alpha).astype(f4),
+        "proneness": gamma_quantiles(z[:, 1], p.buyer_alpha).astype(f4),
         "elasticity": np.exp(p.elasticity_sigma * z[:, 2] - p.elasticity_sigma**2 / 2).astype(f4),
         "affluence": affluence.astype(f4),
         "activity": (rng.gamma(p.activity_shape, size=n) * affluence).astype(f4),
@@ -163,7 +163,7 @@ def customer_tables(customers: Customers, seed: int) -> tuple[pa.Table, pa.Table
         },
         schema=CUSTOMERS.schema,
     )
-    names = ("risk", "returning", "elasticity", "affluence", "activity")
+    names = ("risk", "proneness", "elasticity", "affluence", "activity")
     truth = pa.table({"customer_id": ids} | {name: getattr(customers, name) for name in names})
     return known, truth
 

@@ -137,10 +137,7 @@ def simulate(
         lake.put("truth/customers", "", truth)
         lake.put("truth/sellers", "", seller_truth(sellers))
         calendar = months(round(customers * orders_per_customer), p)
-        jobs = [partial(_run_month, lake, month, buyers, sellers, seed, p) for month in calendar]
-        jobs += [partial(_run_product, lake, product, buyers, sellers, seed, p) for product in PRODUCTS]
-        names = [f"orders {month.label}" for month in calendar] + [product.code for product in PRODUCTS]
-        parts = _run_all(jobs, names, threads, progress)
+        parts = _run_jobs(lake, calendar, _World(buyers, sellers, seed, p), threads, progress)
         returning = [part for part in parts if part.code == RETURN_FREIGHT]
         products = [_merge(returning), *parts[len(calendar) :]]
         for part in products:
@@ -239,6 +236,29 @@ class _FileWrite:
                 self._write.add(self._path, self._folder, self._rows)
 
 
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What every job reads."""
+
+    buyers: Customers
+    sellers: Sellers
+    seed: int
+    parameters: Parameters
+
+
+def _run_jobs(
+    lake: _Lake,
+    calendar: list[Month],
+    world: _World,
+    threads: int,
+    progress: Callable[[str, float], None] | None,
+) -> list[_Part]:
+    jobs = [partial(_run_month, lake, month, world) for month in calendar]
+    jobs += [partial(_run_product, lake, product, world) for product in PRODUCTS]
+    names = [f"orders {month.label}" for month in calendar] + [product.code for product in PRODUCTS]
+    return _run_all(jobs, names, threads, progress)
+
+
 def _run_all(
     jobs: Sequence[Callable[[], _Part]],
     names: list[str],
@@ -259,9 +279,8 @@ def _run_all(
         return list(pool.map(work, range(len(jobs))))
 
 
-def _run_month(
-    lake: _Lake, month: Month, buyers: Customers, sellers: Sellers, seed: int, p: Parameters
-) -> _Part:
+def _run_month(lake: _Lake, month: Month, world: _World) -> _Part:
+    p = world.parameters
     folder = f"product={RETURN_FREIGHT}/quoted_month={month.label}"
     claims, quotes, policies, earned, returns = [], 0, 0, 0, 0
     with ExitStack() as stack:
@@ -269,7 +288,7 @@ def _run_month(
         to_quotes = stack.enter_context(lake.writer("quotes", folder))
         to_policies = stack.enter_context(lake.writer("policies", folder))
         to_truth = stack.enter_context(lake.writer("truth/policies", folder))
-        for block in order_blocks(month, buyers, sellers, seed, p):
+        for block in order_blocks(month, world.buyers, world.sellers, world.seed, p):
             orders = block.orders.to_arrow(ORDERS)
             to_orders(orders)
             to_quotes(block.quotes.to_arrow(QUOTES))
@@ -283,10 +302,9 @@ def _run_month(
     return _Part(RETURN_FREIGHT, RETURN_INDEX, claims, quotes, policies, earned, returns)
 
 
-def _run_product(
-    lake: _Lake, product: Product, buyers: Customers, sellers: Sellers, seed: int, p: Parameters
-) -> _Part:
-    book = annual_product(product, buyers, sellers, seed, p)
+def _run_product(lake: _Lake, product: Product, world: _World) -> _Part:
+    p = world.parameters
+    book = annual_product(product, world.buyers, world.sellers, world.seed, p)
     for name, contract, frame in (
         ("quotes", QUOTES, book.quotes),
         ("policies", POLICIES, book.policies),

@@ -1,4 +1,9 @@
+# ruff: noqa: S608 (the SQL of a test is built from its own words)
 import hashlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,7 +91,7 @@ def test_nothing_is_known_before_it_happens(lake):
 @pytest.mark.slow
 def test_truth_stays_out_of_the_contract_tables(lake):
     root, _ = lake
-    secret = {"risk", "returning", "elasticity", "affluence", "frailty", "true_rate", "expected_loss_minor"}
+    secret = {"risk", "proneness", "elasticity", "affluence", "frailty", "true_rate", "expected_loss_minor"}
     with connect(root) as connection:
         for name in CONTRACTS:
             columns = {row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
@@ -130,3 +135,30 @@ def test_sizes_and_parameters_out_of_range_are_refused(tmp_path):
     with pytest.raises(SimulationError, match="need 8 values"):
         Parameters(return_hazards=(0.1,))
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from data.simulate import simulate
+
+def at_half(name, share):
+    if share > 0.5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+simulate(Path(sys.argv[1]), 3_000, seed=5, threads=2, orders_per_customer=8.0, progress=at_half)
+"""
+
+
+@pytest.mark.slow
+def test_killed_run_shows_nothing_and_can_be_run_again(lake, tmp_path):
+    root, summary = lake
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", KILLED, str(tmp_path)], check=False, cwd=Path(__file__).parents[2]
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".staging"]
+    with connect(tmp_path) as connection:
+        assert connection.execute("SHOW TABLES").fetchall() == []
+    assert simulate(tmp_path, seed=5, threads=2, **SIZE) == summary
+    assert digest(tmp_path) == digest(root)

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 (the SQL of a test is built from its own words)
 """What the simulator was told must be found again in what it wrote.
 
 Sizes and seeds are fixed; tolerances come from standard errors where the estimator gives them.
@@ -105,7 +106,7 @@ def test_buyer_frailty_within_ten_percent(lake):
     ("product", "base"), [("return_freight", P.return_elasticity), ("flight_delay", 1.2)]
 )
 def test_price_test_gives_the_elasticity_back(lake, product, base):
-    trait, power = ("returning", P.return_selection) if product == "return_freight" else ("risk", 0.10)
+    trait, power = ("proneness", P.return_selection) if product == "return_freight" else ("risk", 0.10)
     d = columns(
         lake,
         f"SELECT price_multiplier AS m, accepted, {trait} AS trait, elasticity FROM quotes "
@@ -134,12 +135,12 @@ def test_price_test_gives_the_elasticity_back(lake, product, base):
 def test_price_cells_do_not_depend_on_the_customer(lake):
     d = columns(
         lake,
-        "SELECT DISTINCT customer_id, cell, elasticity, returning FROM quotes "
+        "SELECT DISTINCT customer_id, cell, elasticity, proneness FROM quotes "
         "JOIN true_customers USING (customer_id) WHERE product = 'return_freight' AND cell IS NOT NULL",
     )
     assert len(np.unique(d["customer_id"])) == len(d["customer_id"])
     cell = np.asarray(d["cell"], float)
-    for trait in ("elasticity", "returning"):
+    for trait in ("elasticity", "proneness"):
         correlation = np.corrcoef(cell, d[trait])[0, 1]
         assert abs(correlation) < 3 / np.sqrt(len(cell))
 
@@ -148,7 +149,8 @@ def test_report_delay_is_found_despite_the_end_of_history(lake):
     d = columns(
         lake,
         "SELECT epoch(reported_at - occurred_at) / 86400 AS delay, "
-        "epoch(TIMESTAMP '2026-01-01' - occurred_at) / 86400 AS room FROM claims WHERE product = 'return_freight'",
+        "epoch(TIMESTAMP '2026-01-01' - occurred_at) / 86400 AS room FROM claims "
+        "WHERE product = 'return_freight'",
     )
     delay, room = d["delay"], d["room"]
     # Exponential seen only when it ends within `room`: solve the score equation of the mean.
@@ -164,7 +166,7 @@ def test_report_delay_is_found_despite_the_end_of_history(lake):
 def test_cover_is_bought_by_those_who_return(lake):
     share = "avg(CAST(returned_at IS NOT NULL AS INTEGER))"
     rows = lake.execute(
-        f"SELECT accepted, {share}, avg(returning) FROM quotes JOIN orders USING (order_id) "
+        f"SELECT accepted, {share}, avg(proneness) FROM quotes JOIN orders USING (order_id) "
         "JOIN true_customers ON true_customers.customer_id = quotes.customer_id "
         "WHERE product = 'return_freight' GROUP BY accepted ORDER BY accepted"
     ).fetchall()
