@@ -36,7 +36,7 @@ class Judged:
         Shape (n,).
     expected
         Family -> expected cost of each test row, same unit.
-    values
+    matrix
         Encoded test rows, shape (n, inputs).
     inputs
         Names of the inputs.
@@ -46,7 +46,7 @@ class Judged:
     actual: NDArray[np.float64]
     exposure: NDArray[np.float64]
     expected: dict[str, NDArray[np.float64]]
-    values: NDArray[np.float64]
+    matrix: NDArray[np.float64]
     inputs: tuple[str, ...]
 
 
