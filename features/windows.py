@@ -72,9 +72,11 @@ def by_running_sum(entity: Entity, source: Source, group: Sequence[Feature]) -> 
         steps.append(_change(keys, f"event_us + {entity.grain_us + window}", leave, asked=0, table="_tiles"))
     steps.append(_change(keys, "as_of_us", zeros, asked=1, table=pairs_of(entity)))
     frame = f"OVER (PARTITION BY {keys} ORDER BY at_us ROWS UNBOUNDED PRECEDING)"
-    net = ", ".join(f"SUM({item.name}) AS {item.name}" for item in group)
+    net = ", ".join(f"CAST(SUM({item.name}) AS BIGINT) AS {item.name}" for item in group)
     running = ", ".join(f"SUM({item.name}) {frame} AS {item.name}" for item in group)
-    tiles = ", ".join([keys, "event_us", *(f"COALESCE({name}, 0) AS {name}" for name in partials.values())])
+    tiles = ", ".join(
+        [keys, "event_us", *(f"CAST(COALESCE({name}, 0) AS BIGINT) AS {name}" for name in partials.values())]
+    )
     changes = "\n      UNION ALL ".join(steps)
     return (
         f"  WITH _tiles AS (SELECT {tiles} FROM ({partial_rows(entity, source, group)}))\n"
