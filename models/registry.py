@@ -94,7 +94,8 @@ class Registry:
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - mlflow's types are not read
         self._folder.mkdir(parents=True, exist_ok=True)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        for chatty in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         with _quiet():
             from mlflow.tracking import MlflowClient
 
@@ -102,7 +103,7 @@ class Registry:
             return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def log_training(self, result: TrainingResult) -> str:
-        """Log a training (settings, figures, pictures, one bundle per family) and register its champion family.
+        """Log settings, figures, pictures and one bundle per family, and register the champion family.
 
         Parameters
         ----------
@@ -119,11 +120,8 @@ class Registry:
             run = self._client.create_run(self._experiment(name), tags={FAMILY: champion}).info.run_id
             for key, value in result.summary.items():
                 self._client.log_param(run, key, value)
-            for key, value in {
-                "product_hash": result.product.hash,
-                "spec_hash": result.spec_hash or "none",
-            }.items():
-                self._client.log_param(run, key, value)
+            self._client.log_param(run, "product_hash", result.product.hash)
+            self._client.log_param(run, "spec_hash", result.spec_hash or "none")
             for family, figures in result.comparison.iterrows():
                 for figure, value in figures.items():
                     if math.isfinite(value):
@@ -184,11 +182,13 @@ class Registry:
         problems = []
         if not d2 > limits.least_d2:
             problems.append(
-                f"explains {d2:.4f} of the {NULL} model's deviance on test rows; needed: above {limits.least_d2:g}"
+                f"explains {d2:.4f} of the {NULL} model's deviance on test rows; "
+                f"needed: above {limits.least_d2:g}"
             )
         if not low <= ae <= high:
             problems.append(
-                f"actual over expected is {ae:.3f} on test rows ({claims:g} claims); allowed: {low:.3f} to {high:.3f}"
+                f"actual over expected is {ae:.3f} on test rows with {claims:g} claims; "
+                f"allowed: {low:.3f} to {high:.3f}"
             )
         if problems:
             raise PromotionError(problems)
