@@ -1,4 +1,7 @@
-"""Model families, their comparison, the bundle that serves, the registry and the recommender."""
+"""Model families, their comparison, the bundle that serves, and the recommender.
+
+The registry stays in `models.registry`: it imports mlflow, which takes seconds.
+"""
 
 from models.bundle import Bundle
 from models.compare import Judged, headline
@@ -15,6 +18,7 @@ from models.errors import (
     TrainingDataError,
 )
 from models.families import FitSettings
+from models.recommend import PurchaseRates, Ranking, Recommendation, fit_rates, rank
 from models.risk_model import Reason, RiskModel, Scored
 from models.tables import TableModel
 from models.training import TrainingResult, train
@@ -33,7 +37,10 @@ __all__ = [
     "MismatchError",
     "ModelError",
     "PromotionError",
+    "PurchaseRates",
+    "Ranking",
     "Reason",
+    "Recommendation",
     "RegistryError",
     "RiskModel",
     "Scored",
@@ -41,7 +48,9 @@ __all__ = [
     "TrainingDataError",
     "TrainingResult",
     "attach_profiles",
+    "fit_rates",
     "headline",
+    "rank",
     "train",
     "training_table",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,6 @@ from models.errors import TrainingDataError
 from pricing.errors import nearest
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     import duckdb
 
     from features.spec import FeatureSpec
@@ -25,9 +24,10 @@ MICROSECONDS_A_DAY = 86_400_000_000
 def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: dt.datetime) -> pa.Table:
     """Build a training table from the policies and claims of the lake, as known at a cut.
 
-    Exposure of an annual cover is earned up to the cut, as a share of the full cover. Covers of an order or a
-    trip, and events, count as a whole: only those that have run off by the cut are taken. Claims are those
-    that occurred and were reported before the cut.
+    Exposure of an annual cover is earned up to the developed time, as a share of the full cover. It
+    lies the product's `development_days` before the cut, so that claims had time to be reported. Covers of an order
+    or a trip, and events, count as a whole: only those that have run off by then are taken. Claims are those
+    that occurred before the developed time and were reported before the cut.
 
     Parameters
     ----------
@@ -58,24 +58,26 @@ def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: 
     factors = "".join(f', p."{f.name}" AS "{f.source}"' for f in product.factors)
     whole = product.cover.per != "year" or product.response.kind == "event"
     span = product.cover.days * MICROSECONDS_A_DAY
+    developed = as_of_end - dt.timedelta(days=product.response.development_days)
+    bound = {"code": product.code, "cut": as_of_end, "developed": developed}
     # Identifiers come from a checked product file; values are bound.
     query = f"""
         WITH known AS (
             SELECT policy_id, count(*) AS claims, sum(paid_minor) AS paid FROM claims
-            WHERE product = $code AND reported_at < $cut AND occurred_at < $cut GROUP BY policy_id
+            WHERE product = $code AND reported_at < $cut AND occurred_at < $developed GROUP BY policy_id
         )
         SELECT p.policy_id, p.customer_id, p.seller_id, p.quoted_at{factors},
-            least(date_diff('microsecond', p.inception_at, least(p.expiry_at, $cut)) / {span}::DOUBLE,
+            least(date_diff('microsecond', p.inception_at, least(p.expiry_at, $developed)) / {span}::DOUBLE,
                   {product.exposure.maximum!r}) AS exposure,
             coalesce(k.claims, 0)::BIGINT AS claim_count,
             coalesce(k.paid, 0)::BIGINT AS claim_amount_minor,
             (k.claims IS NOT NULL)::TINYINT AS claimed
         FROM policies p LEFT JOIN known k USING (policy_id)
-        WHERE p.product = $code AND p.quoted_at < $cut AND p.inception_at < $cut
-            {"AND p.expiry_at <= $cut" if whole else ""}
+        WHERE p.product = $code AND p.quoted_at < $cut AND p.inception_at < $developed
+            {"AND p.expiry_at <= $developed" if whole else ""}
         ORDER BY p.quoted_at, p.policy_id
     """  # noqa: S608
-    table = con.sql(query, params={"code": product.code, "cut": as_of_end}).to_arrow_table()
+    table = con.sql(query, params=bound).to_arrow_table()
     if not table.num_rows:
         raise TrainingDataError(
             [f"the lake holds no policy of {product.code!r} that is known at {as_of_end}"]

@@ -40,6 +40,8 @@ def fit_glm(design: Design, settings: FitSettings) -> TableModel:
         for i, levels in enumerate(design.levels)
     )
     cells = [axis.locate(design.values[:, i]) for i, axis in enumerate(axes)]
+    if np.ptp(design.target) == 0:  # glum refuses what needs no fit
+        return TableModel(design.link, float(_linked(design)), axes, {}, {})
     with threadpool_limits(settings.threads):
         intercept, coefficients = _solve(design, axes, cells)
     bounds = np.cumsum([0, *(axis.cells for axis in axes)])
@@ -53,6 +55,11 @@ def fit_glm(design: Design, settings: FitSettings) -> TableModel:
         mains[i] = np.where(alone & (counted == 0), 0.0, table - centre)
         intercept += centre
     return TableModel(design.link, intercept, axes, mains, {})
+
+
+def _linked(design: Design) -> float:
+    mean = float(design.target[0])
+    return float(np.log(mean) if design.link == "log" else np.log(mean / (1.0 - mean)))
 
 
 def _solve(
