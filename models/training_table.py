@@ -24,9 +24,9 @@ MICROSECONDS_A_DAY = 86_400_000_000
 def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: dt.datetime) -> pa.Table:
     """Build a training table from the policies and claims of the lake, as known at a cut.
 
-    Exposure of an annual cover is earned up to the developed time, as a share of the full cover. It
-    lies the product's `development_days` before the cut, so that claims had time to be reported. Covers of an order
-    or a trip, and events, count as a whole: only those that have run off by then are taken. Claims are those
+    Exposure of an annual cover is earned up to the developed time, as a share of the full cover. It lies the
+    product's `development_days` before the cut, so that claims had time to be reported. Covers of an order or
+    a trip, and events, count as a whole: only those that have run off by then are taken. Claims are those
     that occurred before the developed time and were reported before the cut.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Training tables of the lake: exposure, report delay, run-off, profiles, and the splits of a product file."""
+"""Training tables of the lake: exposure, report delay, run-off, profiles, and the splits of a product."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from features.load import default_spec
 from models.errors import TrainingDataError
 from models.splits import mark_test_rows
 from models.training_table import attach_profiles, training_table
-from pricing.product import Split, read_product
+from pricing.product import Product, Split, read_product
 
 FOLDER = Path(__file__).parents[2] / "data" / "reference" / "products"
 CUT = dt.datetime(2026, 1, 1)
@@ -25,7 +25,8 @@ def lake() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     con.execute(
         """CREATE TABLE policies AS SELECT * FROM (VALUES
-            (1, 'accident', 10, TIMESTAMP '2025-06-30', TIMESTAMP '2025-07-02 12:00', TIMESTAMP '2026-07-02 12:00'),
+            (1, 'accident', 10, TIMESTAMP '2025-06-30', TIMESTAMP '2025-07-02 12:00',
+                TIMESTAMP '2026-07-02 12:00'),
             (2, 'accident', 11, TIMESTAMP '2024-01-01', TIMESTAMP '2024-01-02', TIMESTAMP '2025-01-01'),
             (3, 'accident', 12, TIMESTAMP '2025-12-30', TIMESTAMP '2026-01-02', TIMESTAMP '2027-01-02'),
             (4, 'flight_delay', 10, TIMESTAMP '2025-12-01', TIMESTAMP '2025-12-02', TIMESTAMP '2025-12-05'),
@@ -50,8 +51,22 @@ def lake() -> duckdb.DuckDBPyConnection:
     return con
 
 
+def product_with(code: str, development_days: int) -> Product:
+    product = read_product(FOLDER / f"{code}.toml")
+    response = product.response.model_copy(update={"development_days": development_days})
+    return product.model_copy(update={"response": response})
+
+
+def test_exposure_is_earned_up_to_the_developed_time(lake):
+    rows = training_table(lake, product_with("accident", 123), CUT).to_pylist()
+    assert [row["policy_id"] for row in rows] == [2, 1]
+    # Developed on 31 August: the claim of September is left out with the exposure of September.
+    assert rows[1]["exposure"] == pytest.approx(59.5 / 365)
+    assert (rows[1]["claim_count"], rows[1]["claim_amount_minor"]) == (1, 100)
+
+
 def test_exposure_is_earned_and_late_reports_are_unknown(lake):
-    rows = training_table(lake, read_product(FOLDER / "accident.toml"), CUT).to_pylist()
+    rows = training_table(lake, product_with("accident", 0), CUT).to_pylist()
     assert [row["policy_id"] for row in rows] == [2, 1]
     assert rows[0]["exposure"] == pytest.approx(1.0)
     assert rows[1]["exposure"] == pytest.approx(182.5 / 365)
@@ -61,7 +76,7 @@ def test_exposure_is_earned_and_late_reports_are_unknown(lake):
 
 
 def test_trips_count_once_they_have_run_off(lake):
-    table = training_table(lake, read_product(FOLDER / "flight_delay.toml"), CUT)
+    table = training_table(lake, product_with("flight_delay", 0), CUT)
     assert table["policy_id"].to_pylist() == [4]
     assert table["claimed"].to_pylist() == [1]
 
