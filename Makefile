@@ -49,7 +49,7 @@ bench: $(READY) ## all benchmarks, or one: make bench ONLY=accuracy
 	$(BIN)/python -m benchmarks $(ONLY)
 
 serve: $(READY) ## the HTTP service on 127.0.0.1:8000 over what the demo made
-	$(BIN)/premia serve
+	$(BIN)/premia serve --lake data/lake/demo --clock 2026-01-01T00:00:00
 
 notebooks: $(READY) ## execute every notebook
 	$(BIN)/python notebooks/execute.py

@@ -24,10 +24,10 @@ MICROSECONDS_A_DAY = 86_400_000_000
 def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: dt.datetime) -> pa.Table:
     """Build a training table from the policies and claims of the lake, as known at a cut.
 
-    Exposure of an annual cover is earned up to the developed time, as a share of the full cover. It lies the
-    product's `development_days` before the cut, so that claims had time to be reported. Covers of an order or
-    a trip, and events, count as a whole: only those that have run off by then are taken. Claims are those
-    that occurred before the developed time and were reported before the cut.
+    Exposure of an annual cover is earned up to the developed time, as a share of the full cover. That time
+    lies the product's `development_days` before the cut, so that claims had time to be reported. Covers of an
+    order or a trip, and events, count as a whole: only those that have run off by then are taken. Claims are
+    those that occurred before the developed time and were reported before the cut.
 
     Parameters
     ----------
@@ -55,13 +55,22 @@ def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: 
         raise TrainingDataError(
             [f"the policies have no column {name!r} ({nearest(name, present)})" for name in absent]
         )
+    developed = as_of_end - dt.timedelta(days=product.response.development_days)
+    bound = {"code": product.code, "cut": as_of_end, "developed": developed}
+    table = con.sql(_policies_query(product), params=bound).to_arrow_table()
+    if not table.num_rows:
+        raise TrainingDataError(
+            [f"the lake holds no policy of {product.code!r} that is known at {as_of_end}"]
+        )
+    return table
+
+
+def _policies_query(product: Product) -> str:
     factors = "".join(f', p."{f.name}" AS "{f.source}"' for f in product.factors)
     whole = product.cover.per != "year" or product.response.kind == "event"
     span = product.cover.days * MICROSECONDS_A_DAY
-    developed = as_of_end - dt.timedelta(days=product.response.development_days)
-    bound = {"code": product.code, "cut": as_of_end, "developed": developed}
     # Identifiers come from a checked product file; values are bound.
-    query = f"""
+    return f"""
         WITH known AS (
             SELECT policy_id, count(*) AS claims, sum(paid_minor) AS paid FROM claims
             WHERE product = $code AND reported_at < $cut AND occurred_at < $developed GROUP BY policy_id
@@ -77,12 +86,6 @@ def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: 
             {"AND p.expiry_at <= $developed" if whole else ""}
         ORDER BY p.quoted_at, p.policy_id
     """  # noqa: S608
-    table = con.sql(query, params=bound).to_arrow_table()
-    if not table.num_rows:
-        raise TrainingDataError(
-            [f"the lake holds no policy of {product.code!r} that is known at {as_of_end}"]
-        )
-    return table
 
 
 def attach_profiles(

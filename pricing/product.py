@@ -65,6 +65,9 @@ class Response(Frozen):
         `major` (euro, yuan) or `minor` (cent, fen).
     large_loss
         Amount per claim (major units) above which the excess is pooled over all policies.
+    development_days
+        How long claims take to be reported: when a training table is built from policies and claims, exposure
+        and occurrences of the last days before the cut are left out, reports of earlier claims are not.
     """
 
     kind: Literal["event", "claim_count", "frequency_severity", "claim_amount"]
@@ -73,6 +76,7 @@ class Response(Frozen):
     amount: str | None = None
     amount_unit: Literal["major", "minor"] = "minor"
     large_loss: Amount | None = None
+    development_days: Annotated[int, Field(ge=0, le=3660)] = 0
 
     @model_validator(mode="after")
     def _columns(self) -> Response:

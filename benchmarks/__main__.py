@@ -1,0 +1,63 @@
+"""Run benchmarks, print their figures beside the targets and keep them in results.json."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results.json"
+NAMES = ("simulate", "accuracy", "returns")
+# figure -> (at most | at least, value)
+TARGETS: dict[str, dict[str, tuple[str, float]]] = {
+    "simulate": {"seconds": ("at most", 60.0), "peak_gb": ("at most", 1.0)},
+    "accuracy": {"glm": ("at most", 24.15), "gbm": ("at most", 23.65), "ga2m": ("at most", 23.55)},
+    "returns": {"logloss_gain": ("at least", 0.0), "auc_gain": ("at least", 0.0)},
+}
+
+
+def main(chosen: list[str]) -> int:
+    """Run the chosen benchmarks (all when none is named)."""
+    console = Console()
+    unknown = sorted(set(chosen) - set(NAMES))
+    if unknown:
+        console.print(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+        return 2
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    missed = False
+    for name in chosen or NAMES:
+        start = time.perf_counter()
+        with console.status(f"{name} ..."):
+            figures: dict[str, float] = importlib.import_module(f"benchmarks.{name}").run()
+        results[name] = figures
+        RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        missed |= _show(console, name, figures, time.perf_counter() - start)
+    return int(missed)
+
+
+def _show(console: Console, name: str, figures: dict[str, float], seconds: float) -> bool:
+    table = Table(title=f"{name} ({seconds:.0f} s)")
+    for heading in ("figure", "value", "target", "met"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    missed = False
+    for figure, value in figures.items():
+        kind, bound = TARGETS.get(name, {}).get(figure, ("", 0.0))
+        met = (value <= bound) if kind == "at most" else (value >= bound)
+        missed |= bool(kind) and not met
+        table.add_row(
+            figure,
+            f"{value:,.4f}",
+            f"{kind} {bound:g}" if kind else "",
+            ("yes" if met else "NO") if kind else "",
+        )
+    console.print(table)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""The HTTP service: thin routes over `QuoteService`."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from fastapi import Depends, FastAPI, Path, Request, Response
+
+from serving.problems import install_problems, problem_response
+from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
+from serving.wire import (
+    Health,
+    Problem,
+    ProductInfo,
+    Quote,
+    QuoteRequest,
+    RecommendationRequest,
+    Recommendations,
+    RiskProfile,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+Responses: TypeAlias = "dict[int | str, dict[str, Any]]"
+PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+INVALID: Responses = {422: {**PROBLEM, "description": "The request names what is wrong and what is allowed"}}
+UNKNOWN: Responses = {404: {**PROBLEM, "description": "Not found"}}
+
+
+def _service(request: Request) -> QuoteService:
+    service: QuoteService = request.app.state.service
+    return service
+
+
+Service = Annotated[QuoteService, Depends(_service)]
+QuoteId = Annotated[str, Path(max_length=64)]
+CustomerId = Annotated[int, Path(ge=0, le=2**63 - 1)]
+
+
+def create_app(open_service: Callable[[], QuoteService]) -> FastAPI:
+    """Build the application.
+
+    Parameters
+    ----------
+    open_service
+        Opens stores and models when the application starts; they are closed when it stops.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = open_service()
+        app.state.service = service
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="Premia",
+        summary="Scored, explained quotes for internet insurance",
+        version=version("premia"),
+        lifespan=lifespan,
+    )
+    install_problems(app)
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    @app.post("/v1/quotes", status_code=201, responses=INVALID | {409: PROBLEM})
+    async def create_quote(body: QuoteRequest, response: Response, service: Service) -> Quote:
+        """Price a risk; the quote is stored before it is answered."""
+        quote = service.quote(body)
+        response.headers["Location"] = f"/v1/quotes/{quote.quote_id}"
+        return quote
+
+    @app.get("/v1/quotes/{quote_id}", responses=UNKNOWN)
+    async def read_quote(quote_id: QuoteId, service: Service) -> Quote:
+        """Give a stored quote."""
+        return service.get_quote(quote_id)
+
+    @app.get("/v1/customers/{customer_id}/risk-profile", responses=UNKNOWN | INVALID)
+    async def read_risk_profile(customer_id: CustomerId, service: Service) -> RiskProfile:
+        """Give the features of a customer as of now."""
+        return service.risk_profile(customer_id)
+
+    @app.post("/v1/recommendations", responses=UNKNOWN | INVALID)
+    async def recommend(body: RecommendationRequest, service: Service) -> Recommendations:
+        """Rank the products that suit a customer."""
+        return service.recommend(body)
+
+    @app.get("/v1/products")
+    async def list_products(service: Service) -> list[ProductInfo]:
+        """List the products in service with what each needs to know."""
+        return service.list_products()
+
+    @app.get("/v1/health")
+    async def health() -> Health:
+        """Tell that the process lives."""
+        return Health(status="ok")
+
+    @app.get("/v1/ready", responses={503: PROBLEM}, response_model=Health)
+    async def ready(request: Request, service: Service) -> Health | Response:
+        """Tell whether there is a product to quote."""
+        if not service.products:
+            return problem_response(
+                request, 503, "not-ready", "No product is in service", "promote a model first"
+            )
+        return Health(status="ok", products=sorted(service.products), out_of_service=service.out_of_service)

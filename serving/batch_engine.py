@@ -1,0 +1,152 @@
+"""Decide many risks at once: the same encoding, rules, model and ladder as one quote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from models.bundle import PREMIUM
+from pricing.ladder import STEP_NAMES, build_ladders
+from serving.engine import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pricing.ladder import StepName
+    from pricing.product import Product
+    from pricing.rules import Rule
+    from serving.engine import InService
+
+FACT_COLUMNS = (
+    "customer.age",
+    "customer.owns_shop",
+    "customer.region",
+    "customer.city_tier",
+    "customer.tenure_days",
+)
+STATUS = ("quoted", "referred", "declined", "refused")
+PRICE_SCHEMA = pa.schema(
+    [
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("codes", pa.string(), nullable=False),
+        pa.field("risk_premium_minor", pa.float64()),
+        *(pa.field(f"{name}_minor", pa.int64()) for name in STEP_NAMES),
+        pa.field("price_minor", pa.int64()),
+    ]
+)
+
+
+def decide_batch(service: InService, batch: pa.RecordBatch, channels: Sequence[str | None]) -> pa.RecordBatch:
+    """Price every row of a batch.
+
+    Parameters
+    ----------
+    service
+        What prices the product.
+    batch
+        Rating factors, profile features and `customer.*` facts by name.
+    channels
+        Sales channel of each row; a channel that the plan lacks refuses the row.
+
+    Returns
+    -------
+    pyarrow.RecordBatch
+        Shape (n,): `status` (`quoted`, `referred`, `declined`, or `refused` for a row that is no valid risk),
+        `codes` (why, separated by `;`), the risk premium, each ladder step and the price, minor units.
+    """
+    size = batch.num_rows
+    codes: list[list[str]] = [[] for _ in range(size)]
+    status = np.zeros(size, dtype=np.int64)
+    scores = service.bundle.score(batch).column(PREMIUM)
+    readable = _mark_refused(service, batch, scores, channels, codes, status)
+    scored = readable & ~_apply_rules(service.product, batch, readable, codes, status)
+    premium = np.where(scored, scores.fill_null(np.nan).to_numpy(zero_copy_only=False), np.nan)
+    steps: dict[StepName, NDArray[np.int64]] = {name: np.zeros(size, dtype=np.int64) for name in STEP_NAMES}
+    price = np.zeros(size, dtype=np.int64)
+    for channel in service.plan.commission:
+        own = np.flatnonzero(scored & np.array([each == channel for each in channels]))
+        ladders = build_ladders(premium[own], service.plan, channel)
+        price[own] = ladders.price_minor
+        for name in STEP_NAMES:
+            steps[name][own] = ladders.steps[name]
+        for row, kind in zip(own.tolist(), ladders.refusal, strict=True):
+            if kind:
+                codes[row].append(refusal(kind).code)
+                status[row] = STATUS.index("referred")
+    return _assemble(status, codes, premium, steps, price)
+
+
+def _mark_refused(
+    service: InService,
+    batch: pa.RecordBatch,
+    scores: pa.Array,
+    channels: Sequence[str | None],
+    codes: list[list[str]],
+    status: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Mark rows that are no valid risk, as `read_risk` would refuse them; give the others."""
+    refused: NDArray[np.bool_] = scores.is_null().to_numpy(zero_copy_only=False).copy()
+    bad = np.flatnonzero(refused).tolist()
+    for row, problems in zip(bad, service.bundle.encoding.problems(batch, bad), strict=True):
+        codes[row].extend(f"{problem.field}:{problem.code}" for problem in problems)
+    for row, channel in enumerate(channels):
+        if channel not in service.plan.commission:
+            codes[row].append("channel:unknown")
+            refused[row] = True
+    status[refused] = STATUS.index("refused")
+    return ~refused
+
+
+def _apply_rules(
+    product: Product,
+    batch: pa.RecordBatch,
+    readable: NDArray[np.bool_],
+    codes: list[list[str]],
+    status: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    declined = np.zeros(batch.num_rows, dtype=bool)
+    for rule in (*product.eligibility, *product.underwriting):
+        failed = readable & ~_holds(product, rule, batch)
+        for row in np.flatnonzero(failed).tolist():
+            codes[row].append(rule.code)
+        if rule.effect == "decline":
+            declined |= failed
+            status[failed] = STATUS.index("declined")
+        else:
+            status[failed & ~declined] = STATUS.index("referred")
+    return declined
+
+
+def _holds(product: Product, rule: Rule, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    if rule.field not in batch.schema.names:
+        return np.full(batch.num_rows, rule.holds(None))
+    factors = {factor.name: factor for factor in product.factors}
+    values = batch.column(rule.field).to_pylist()
+    if rule.field in factors:  # rules see the rated value, as in a quote
+        read = factors[rule.field].read
+        seen = {value: read(value) for value in set(values)}
+        values = [seen[value] for value in values]
+    kept = {value: isinstance(value, float | int | str | None) and rule.holds(value) for value in set(values)}
+    return np.array([kept[value] for value in values], dtype=bool)
+
+
+def _assemble(
+    status: NDArray[np.int64],
+    codes: list[list[str]],
+    premium: NDArray[np.float64],
+    steps: dict[StepName, NDArray[np.int64]],
+    price: NDArray[np.int64],
+) -> pa.RecordBatch:
+    unpriced = status != STATUS.index("quoted")
+    columns = [
+        pa.array([STATUS[code] for code in status], pa.string()),
+        pa.array([";".join(row) for row in codes], pa.string()),
+        pa.array(premium, mask=~np.isfinite(premium)),
+        *(pa.array(steps[name], mask=unpriced) for name in STEP_NAMES),
+        pa.array(price, mask=unpriced),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=PRICE_SCHEMA)

@@ -1,0 +1,227 @@
+"""The command line: `premia --help` lists the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from data.column_map import load_column_map
+from data.ingest import ingest as ingest_table
+from data.simulate import simulate as simulate_insurer
+from data.store import connect
+from features.load import default_spec
+from pricing.product import read_product
+from serving import render
+from serving.api import create_app
+from serving.compose import find_product, load_services, open_service
+from serving.console import count_bar, refusals, share_bar
+from serving.demo import run_demo
+from serving.jobs import portfolio_in_force, promote_model, sync_serving, train_product
+from serving.reprice import reprice as reprice_portfolio
+from serving.settings import Settings
+from serving.wire import QuoteRequest, RecommendationRequest
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Pricing for internet insurance."
+)
+console = Console()
+
+Lake = Annotated[
+    Path | None, typer.Option("--lake", help="Folder of tables, models and quotes (default: PREMIA_LAKE).")
+]
+AsOf = Annotated[
+    datetime | None, typer.Option("--as-of", help="UTC time; only what was known strictly before counts.")
+]
+
+
+def _settings(lake: Path | None = None, clock: datetime | None = None) -> Settings:
+    given = {"lake": lake, "clock": clock}
+    return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@app.command()
+def simulate(
+    customers: Annotated[int, typer.Option(help="Number of customers.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads; they change nothing but the time.")] = 2,
+    lake: Lake = None,
+) -> None:
+    """Write the tables of a simulated insurer, with the truth beside them."""
+    with refusals(console):
+        with share_bar(console, "simulate") as progress:
+            summary = simulate_insurer(_settings(lake).lake, customers, seed, threads, progress=progress)
+        console.print(render.simulation_table(summary))
+
+
+@app.command()
+def ingest(
+    source: Annotated[Path, typer.Argument(help="Parquet or CSV file.")],
+    column_map: Annotated[
+        Path, typer.Argument(help="TOML file: contract column = SQL over the source's columns.")
+    ],
+    lake: Lake = None,
+) -> None:
+    """Bring a table into the lake; rows that break its contract go to quarantine with the reason."""
+    with refusals(console):
+        with console.status(f"ingest {source.name}"):
+            report = ingest_table(source, load_column_map(column_map), _settings(lake).lake, created=_now())
+        console.print(render.ingest_table(report))
+
+
+@app.command()
+def train(
+    product: Annotated[Path, typer.Argument(help="Product file (TOML).")],
+    data: Annotated[
+        Path | None, typer.Option(help="Training table (parquet, CSV); default: the lake.")
+    ] = None,
+    as_of: AsOf = None,
+    seed: Annotated[int, typer.Option(help="Seed of the fits.")] = 1,
+    promote: Annotated[bool, typer.Option(help="Promote the champion family when it passes.")] = True,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
+    lake: Lake = None,
+) -> None:
+    """Train the families of a product, compare them and put the champion into service."""
+    with refusals(console):
+        with share_bar(console, f"train {product.stem}") as progress:
+            outcome = train_product(
+                read_product(product),
+                _settings(lake),
+                default_spec(),
+                data=data,
+                as_of=as_of or _now(),
+                seed=seed,
+                promote=promote,
+                pictures=pictures,
+                progress=progress,
+            )
+        champion = outcome.result.product.models.champion
+        console.print(
+            render.comparison_table(outcome.result.product.code, outcome.result.comparison, champion)
+        )
+        console.print(outcome.verdict)
+
+
+@app.command()
+def promote(
+    product: Annotated[str, typer.Argument(help="Product code.")],
+    version: Annotated[int, typer.Argument(help="Version in the registry.")],
+    lake: Lake = None,
+) -> None:
+    """Let a registered model price from now on, when it passes the preset thresholds."""
+    with refusals(console):
+        console.print(promote_model(product, version, _settings(lake)))
+
+
+@app.command()
+def sync(as_of: AsOf = None, lake: Lake = None) -> None:
+    """Copy histories from the lake to the serving store and fit the recommender's purchase rates."""
+    with refusals(console), share_bar(console, "sync") as progress:
+        sync_serving(_settings(lake), default_spec(), as_of or _now(), progress)
+
+
+@app.command()
+def quote(
+    request: Annotated[Path, typer.Argument(help="JSON file with the request, - for standard input.")],
+    clock: AsOf = None,
+    lake: Lake = None,
+) -> None:
+    """Price one risk as the service would, store the quote and draw its ladder."""
+    with refusals(console):
+        text = sys.stdin.read() if str(request) == "-" else request.read_text(encoding="utf-8")
+        service = open_service(_settings(lake, clock))
+        console.print(render.quote_panel(service.quote(QuoteRequest.model_validate_json(text))))
+        service.close()
+
+
+@app.command()
+def recommend(
+    customer: Annotated[int, typer.Argument(help="Customer id.")],
+    k: Annotated[int, typer.Option(min=1, max=50)] = 3,
+    clock: AsOf = None,
+    lake: Lake = None,
+) -> None:
+    """Rank the products that suit a customer."""
+    with refusals(console):
+        service = open_service(_settings(lake, clock))
+        console.print(
+            render.recommendation_table(service.recommend(RecommendationRequest(customer_id=customer, k=k)))
+        )
+        service.close()
+
+
+@app.command()
+def portfolio(
+    product: Annotated[str, typer.Argument(help="Product code.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    as_of: AsOf = None,
+    lake: Lake = None,
+) -> None:
+    """Write the policies in force of a product, ready to be repriced."""
+    with refusals(console):
+        settings = _settings(lake)
+        rows = portfolio_in_force(settings, find_product(settings, product), as_of or _now(), out)
+        console.print(f"{rows:,} policies in force written to {out}")
+
+
+@app.command()
+def reprice(
+    portfolio: Annotated[Path, typer.Argument(help="Parquet file of policies or risks.")],
+    out: Annotated[Path, typer.Option(help="Folder of the result.")],
+    as_of: AsOf = None,
+    lake: Lake = None,
+) -> None:
+    """Price every row of a portfolio with the models and plans in service."""
+    with refusals(console):
+        settings, spec = _settings(lake), default_spec()
+        services, out_of_service = load_services(settings, spec)
+        for code, why in out_of_service.items():
+            console.print(f"[yellow]{code} is not in service:[/] {why}")
+        with count_bar(console, "reprice") as progress, connect(settings.lake) as con:
+            summary = reprice_portfolio(
+                portfolio, out, services, spec, con, as_of or _now(), progress=progress
+            )
+        console.print(render.reprice_table(summary))
+        console.print(f"prices and manifest in {out}")
+
+
+@app.command()
+def serve(
+    clock: Annotated[datetime | None, typer.Option(help="Start the clock here (UTC); default: now.")] = None,
+    lake: Lake = None,
+) -> None:
+    """Serve quotes over HTTP."""
+    settings = _settings(lake, clock)
+    uvicorn.run(create_app(lambda: open_service(settings)), host=settings.host, port=settings.port)
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the service."""
+    settings = _settings()
+    typer.echo(json.dumps(create_app(lambda: open_service(settings)).openapi(), indent=2))
+
+
+@app.command()
+def demo(
+    customers: Annotated[int, typer.Option(help="Size of the simulated insurer.")] = 120_000,
+    pictures: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
+) -> None:
+    """Walk the whole path: simulate, train, compare, quote, recommend, reprice."""
+    with refusals(console):
+        run_demo(console, _settings(), customers, pictures)
+
+
+def main() -> None:
+    """Enter the command line."""
+    app()

@@ -1,0 +1,132 @@
+"""Put the service together from files: product files, plans, promoted models and stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from features.load import default_spec
+from models.errors import ArtifactError
+from models.recommend import PurchaseRates
+from models.registry import Registry
+from pricing.errors import DefinitionError, nearest
+from pricing.plan import read_plan
+from pricing.product import Product, read_product
+from serving.clock import wall_clock
+from serving.engine import InService
+from serving.errors import UnknownProductError
+from serving.history import HistoryStore
+from serving.profiles import ProfileReader
+from serving.quotes import QuoteStore
+from serving.service import QuoteService
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from features.spec import FeatureSpec
+    from pricing.plan import RatingPlan
+    from serving.settings import Settings
+
+
+def read_products(folder: Path) -> dict[str, Product]:
+    """Read every product file of a folder, by code.
+
+    Raises
+    ------
+    DefinitionError
+        If a file is faulty or two files declare one code.
+    """
+    found: dict[str, Product] = {}
+    for path in sorted(folder.glob("*.toml")):
+        product = read_product(path)
+        if product.code in found:
+            raise DefinitionError(path.name, [f"code {product.code!r} is declared by another file, too"])
+        found[product.code] = product
+    return found
+
+
+def product_plan(product: Product, folder: Path) -> RatingPlan:
+    """Read the rating plan that a product names.
+
+    Raises
+    ------
+    DefinitionError
+        If the plan is missing, or made for another product or currency.
+    """
+    path = folder / f"{product.plan}.toml"
+    if not path.is_file():
+        hint = nearest(product.plan, [other.stem for other in folder.glob("*.toml")])
+        raise DefinitionError(path.name, [f"there is no such rating plan in {folder} ({hint})"])
+    plan = read_plan(path)
+    if (plan.product, plan.currency) != (product.code, product.currency):
+        raise DefinitionError(
+            path.name,
+            [f"made for {plan.product} in {plan.currency}; {product.code} in {product.currency} names it"],
+        )
+    return plan
+
+
+def find_product(settings: Settings, code: str) -> Product:
+    """Give the product file of a code."""
+    products = read_products(settings.products)
+    if code not in products:
+        raise UnknownProductError(code, products)
+    return products[code]
+
+
+def load_services(settings: Settings, spec: FeatureSpec) -> tuple[dict[str, InService], dict[str, str]]:
+    """Load what prices each product.
+
+    Returns
+    -------
+    tuple of dict
+        What prices each product that has a promoted model, and why the others are not in service, by code.
+        One product that cannot serve does not stop the others.
+    """
+    registry = Registry(settings.registry)
+    services: dict[str, InService] = {}
+    out_of_service: dict[str, str] = {}
+    for code, product in read_products(settings.products).items():
+        try:
+            promoted = registry.champion(code, expected_product=product, expected_spec=spec)
+            plan = product_plan(product, settings.plans)
+        except (ArtifactError, DefinitionError) as error:
+            out_of_service[code] = str(error)
+            continue
+        if promoted is None:
+            out_of_service[code] = "no model has been promoted. Hint: premia train"
+            continue
+        services[code] = InService(product, plan, promoted.bundle, promoted.version, promoted.artifact_hash)
+    return services, out_of_service
+
+
+def open_service(settings: Settings) -> QuoteService:
+    """Open stores and models as the settings say."""
+    spec = default_spec()
+    services, out_of_service = load_services(settings, spec)
+    history = HistoryStore(settings.history)
+    readers = {
+        code: ProfileReader(spec, service.product.profile.features, history)
+        for code, service in services.items()
+    }
+    return QuoteService(
+        products=services,
+        out_of_service=out_of_service,
+        readers=readers,
+        overview=ProfileReader(spec, customer_features(spec), history),
+        rates=PurchaseRates.load(settings.rates) if settings.rates.is_file() else None,
+        spec=spec,
+        history=history,
+        quotes=QuoteStore(settings.quotes),
+        clock=wall_clock(settings.clock),
+    )
+
+
+def customer_features(spec: FeatureSpec) -> tuple[str, ...]:
+    """Name what the risk profile of a customer shows: all but raw times, which only feed other features."""
+    return tuple(
+        name
+        for name in spec.names
+        if spec.entity_of(name).keys == ("customer_id",)
+        and not name.endswith("_time")
+        and "_time_" not in name
+    )

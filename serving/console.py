@@ -1,0 +1,58 @@
+"""The terminal: one console, progress bars, and errors that end a command with what to do next."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from data.errors import DataError
+from features.errors import FeatureError
+from models.errors import ModelError
+from pricing.errors import PricingError
+from serving.errors import ServingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+
+REFUSALS = (DataError, FeatureError, ModelError, PricingError, ServingError, OSError)
+
+
+@contextmanager
+def refusals(console: Console) -> Iterator[None]:
+    """End the command with the sentence of a known error and exit status 1."""
+    try:
+        yield
+    except REFUSALS as error:
+        console.print(f"[bold red]refused[/] {type(error).__name__}: ", end="")
+        console.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def share_bar(console: Console, title: str) -> Iterator[Callable[[str, float], None]]:
+    """Draw a bar for work that reports (step, share done)."""
+    with Progress(
+        TextColumn("{task.fields[title]}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+    ) as bar:
+        task = bar.add_task("", total=1.0, title=title)
+        yield lambda step, share: bar.update(task, description=step, completed=share)
+
+
+@contextmanager
+def count_bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """Draw a bar for work that reports (done, in all)."""
+    with Progress(
+        TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,70 @@
+"""Errors of the serving room.
+
+ServingError
+├── UnknownProductError      no such product is in service
+├── UnknownQuoteError        no quote has this id
+├── UnknownCustomerError     the serving store has never heard of this customer
+├── MissingEntityError       the product's profile needs a customer or seller that was not named
+├── NoChampionError          no model of the product has been promoted
+├── BundleMismatchError      a model was trained for another product file than the one in service
+├── PortfolioError           a portfolio cannot be repriced as it stands
+└── StoreError               the serving store is missing or of another layout
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pricing.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ServingError(Exception):
+    """Root of everything the serving room refuses."""
+
+
+class UnknownProductError(ServingError):
+    """No such product is in service."""
+
+    def __init__(self, product: str, known: Iterable[str]) -> None:
+        self.product = product
+        self.known = tuple(sorted(known))
+        hint = nearest(product, self.known)
+        super().__init__(
+            f"product {product!r} is not in service; allowed: {', '.join(self.known) or 'none yet'}"
+            + (f". Hint: {hint}" if hint else "")
+        )
+
+
+class UnknownQuoteError(ServingError):
+    """No quote has this id."""
+
+
+class UnknownCustomerError(ServingError):
+    """The serving store has never heard of this customer."""
+
+
+class MissingEntityError(ServingError):
+    """The product's profile needs a customer or seller that was not named."""
+
+    def __init__(self, field: str, product: str) -> None:
+        self.field = field
+        super().__init__(f"product {product!r} is priced from the history behind {field}; give it")
+
+
+class NoChampionError(ServingError):
+    """No model of the product has been promoted."""
+
+
+class BundleMismatchError(ServingError):
+    """A model was trained for another product file than the one in service."""
+
+
+class PortfolioError(ServingError):
+    """A portfolio cannot be repriced as it stands."""
+
+
+class StoreError(ServingError):
+    """The serving store is missing or of another layout."""

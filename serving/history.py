@@ -1,0 +1,285 @@
+"""The serving store: recent events, holdings and facts of each customer, one indexed fetch away.
+
+Features are never stored: a stored profile grows stale by the clock alone. The store keeps the events, and
+the same definitions that train the models are evaluated over them at the moment of the quote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+from features.partials import condition, event_time
+from serving.clock import EPOCH, to_micros
+from serving.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    import duckdb
+
+    from features.evaluate import EntityEvaluator, Row
+    from features.spec import FeatureSpec, Source
+
+Key: TypeAlias = "tuple[int | str, ...]"
+
+LAYOUT = "1"
+BATCH = 50_000
+FACTS = ("birth_date", "region", "city_tier", "registered_us", "owned_seller_id")
+
+
+@dataclass(frozen=True)
+class CustomerFacts:
+    """What is known of a customer beside events.
+
+    Attributes
+    ----------
+    customer_id
+        Identity.
+    birth_date, registered_at
+        None where not known.
+    region, city_tier
+        Residence; None where not known.
+    owned_seller_id
+        The shop the customer owns, if any.
+    held
+        Codes of the products in force.
+    """
+
+    customer_id: int
+    birth_date: date | None
+    registered_at: datetime | None
+    region: str | None
+    city_tier: int | None
+    owned_seller_id: int | None
+    held: frozenset[str]
+
+    def as_facts(self, as_of: datetime) -> dict[str, float | str | bool | None]:
+        """Give the facts that rules speak of, by field name."""
+        return {
+            "customer.age": None if self.birth_date is None else _age(self.birth_date, as_of.date()),
+            "customer.owns_shop": self.owned_seller_id is not None,
+            "customer.region": self.region,
+            "customer.city_tier": self.city_tier,
+            "customer.tenure_days": None if self.registered_at is None else (as_of - self.registered_at).days,
+        }
+
+
+def _age(born: date, today: date) -> int:
+    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+
+
+def build_history(
+    con: duckdb.DuckDBPyConnection,
+    spec: FeatureSpec,
+    path: Path,
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, int]:
+    """Write the serving store from the tables of the lake; the old store stays until the new one is whole.
+
+    Parameters
+    ----------
+    con
+        Connection to the lake (`data.store.connect`).
+    spec
+        Feature definitions, which say what an event is.
+    path
+        The SQLite file.
+    progress
+        Told the name of each table before it is copied.
+
+    Returns
+    -------
+    dict
+        Rows written by table.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    tables = {
+        str(row[0])
+        for row in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    }
+    written: dict[str, int] = {}
+    with contextlib.closing(sqlite3.connect(draft)) as store:
+        store.execute("PRAGMA journal_mode=OFF")
+        store.execute("PRAGMA synchronous=OFF")
+        for source in spec.sources:
+            if progress:
+                progress(source.name)
+            written[source.name] = _copy_source(con, store, source, present=source.table in tables)
+        written["facts"] = _copy_facts(con, store, present="customers" in tables)
+        written["holdings"] = _copy_holdings(con, store, present="policies" in tables)
+        store.execute("CREATE TABLE meta (layout TEXT NOT NULL)")
+        store.execute("INSERT INTO meta VALUES (?)", (LAYOUT,))
+        store.commit()
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return written
+
+
+def _copy(
+    con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, query: str, table: str, width: int
+) -> int:
+    rows = 0
+    insert = f"INSERT INTO {table} VALUES ({', '.join('?' * width)})"  # noqa: S608 - names come from definitions
+    result = con.execute(query)
+    while batch := result.fetchmany(BATCH):
+        store.executemany(insert, batch)
+        rows += len(batch)
+    return rows
+
+
+def _event_columns(source: Source) -> list[str]:
+    return [*source.keys, *(c for c in (*source.levels, *source.measures) if c not in source.keys)]
+
+
+def _copy_source(
+    con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, source: Source, *, present: bool
+) -> int:
+    columns = _event_columns(source)
+    table = f"events_{source.name}"
+    store.execute(f"CREATE TABLE {table} (time_us INTEGER NOT NULL, {', '.join(columns)})")
+    rows = 0
+    if present:
+        chosen = ", ".join(columns)
+        kept = f"{source.time} IS NOT NULL" + (f" AND {condition(source.where)}" if source.where else "")
+        query = f"SELECT {event_time(source)}, {chosen} FROM {source.table} WHERE {kept}"  # noqa: S608
+        rows = _copy(con, store, query, table, len(columns) + 1)
+    for key in source.keys:
+        if key.endswith("_id"):
+            store.execute(f"CREATE INDEX {table}_{key} ON {table} ({key}, time_us)")
+    return rows
+
+
+def _copy_facts(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, *, present: bool) -> int:
+    store.execute(f"CREATE TABLE facts (customer_id INTEGER PRIMARY KEY, {', '.join(FACTS)})")
+    if not present:
+        return 0
+    query = (
+        "SELECT customer_id, CAST(birth_date AS VARCHAR), region, CAST(city_tier AS INTEGER), "
+        "epoch_us(registered_at), owned_seller_id FROM customers"
+    )
+    return _copy(con, store, query, "facts", len(FACTS) + 1)
+
+
+def _copy_holdings(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, *, present: bool) -> int:
+    store.execute(
+        "CREATE TABLE holdings (customer_id INTEGER, product TEXT, inception_us INTEGER, expiry_us INTEGER)"
+    )
+    rows = 0
+    if present:
+        query = "SELECT customer_id, product, epoch_us(inception_at), epoch_us(expiry_at) FROM policies"
+        rows = _copy(con, store, query, "holdings", 4)
+    store.execute("CREATE INDEX holdings_customer ON holdings (customer_id, expiry_us)")
+    return rows
+
+
+class HistoryStore:
+    """Read the serving store.
+
+    Parameters
+    ----------
+    path
+        File that `build_history` wrote.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or of another layout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise StoreError(f"there is no serving store at {path}. Hint: run `premia sync`")
+        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        try:
+            layout = self._connection.execute("SELECT layout FROM meta").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} is not a serving store: {error}. Hint: run `premia sync`") from error
+        if layout != (LAYOUT,):
+            raise StoreError(f"{path} has layout {layout}, wanted is {LAYOUT}. Hint: run `premia sync`")
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._connection.close()
+
+    def events(self, evaluator: EntityEvaluator, key: Key, as_of_us: int) -> dict[str, list[Row]]:
+        """Fetch the events that an evaluator needs of one entity, sorted by time.
+
+        Parameters
+        ----------
+        evaluator
+            Says which sources, columns and windows.
+        key
+            Values of the entity's key columns.
+        as_of_us
+            Microseconds since 1970, UTC; later events are not fetched.
+        """
+        return {
+            need.source.name: self._rows(
+                need.source, need.columns, evaluator, key, need.since(as_of_us), as_of_us
+            )
+            for need in evaluator.needs
+        }
+
+    def _rows(
+        self,
+        source: Source,
+        columns: Sequence[str],
+        evaluator: EntityEvaluator,
+        key: Key,
+        since: int | None,
+        until: int,
+    ) -> list[Row]:
+        match = " AND ".join(f"{column} = ?" for column in evaluator.entity.keys)
+        chosen = ", ".join(("time_us", *columns))
+        query = (
+            f"SELECT {chosen} FROM events_{source.name} "  # noqa: S608 - names come from definitions
+            f"WHERE {match} AND time_us >= ? AND time_us < ? ORDER BY time_us"
+        )
+        return self._connection.execute(
+            query, (*key, since if since is not None else -(2**62), until)
+        ).fetchall()
+
+    def facts(self, customer_id: int, as_of: datetime) -> CustomerFacts | None:
+        """Fetch what is known of a customer; None when nothing is."""
+        row = self._connection.execute(
+            f"SELECT {', '.join(FACTS)} FROM facts WHERE customer_id = ?",  # noqa: S608 - constant names
+            (customer_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        born, region, city_tier, registered_us, owned = row
+        return CustomerFacts(
+            customer_id=customer_id,
+            birth_date=None if born is None else date.fromisoformat(born),
+            registered_at=None if registered_us is None else EPOCH + timedelta(microseconds=registered_us),
+            region=region,
+            city_tier=city_tier,
+            owned_seller_id=owned,
+            held=frozenset(self._held(customer_id, to_micros(as_of))),
+        )
+
+    def _held(self, customer_id: int, as_of_us: int) -> Iterator[str]:
+        query = (
+            "SELECT DISTINCT product FROM holdings "
+            "WHERE customer_id = ? AND inception_us <= ? AND expiry_us > ?"
+        )
+        for (product,) in self._connection.execute(query, (customer_id, as_of_us, as_of_us)):
+            yield product
+
+    def some_customers(self, count: int) -> list[int]:
+        """Give some customer ids, those with most orders first, for demonstrations."""
+        query = (
+            "SELECT f.customer_id FROM facts f LEFT JOIN events_orders o USING (customer_id) "
+            "GROUP BY 1 ORDER BY count(o.time_us) DESC, 1 LIMIT ?"
+        )
+        return [int(row[0]) for row in self._connection.execute(query, (count,))]

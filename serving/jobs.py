@@ -1,0 +1,197 @@
+"""What the command line and the notebooks do with the lake: train, promote, sync, export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from data.store import connect, write_parquet_atomic
+from models.errors import PromotionError
+from models.families import FitSettings
+from models.figures import draw_pictures
+from models.recommend import fit_rates
+from models.registry import Registry
+from models.training import TrainingResult, train
+from models.training_table import attach_profiles, training_table
+from serving.compose import read_products
+from serving.history import build_history
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    import duckdb
+    import pyarrow as pa
+
+    from features.spec import FeatureSpec
+    from pricing.product import Product
+    from serving.settings import Settings
+
+    Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What came of a training.
+
+    Attributes
+    ----------
+    result
+        Families, figures and test rows.
+    version
+        Version in the registry.
+    promoted
+        Whether this version prices from now on.
+    verdict
+        Why, in words.
+    """
+
+    result: TrainingResult
+    version: str
+    promoted: bool
+    verdict: str
+
+
+def product_table(
+    con: duckdb.DuckDBPyConnection, product: Product, spec: FeatureSpec, data: Path | None, as_of: datetime
+) -> pa.Table:
+    """Give the training table of a product with its profile features.
+
+    Parameters
+    ----------
+    con
+        Connection to the lake.
+    product, spec
+        What is trained, and the feature definitions.
+    data
+        A table of one's own (parquet or CSV); None builds it from policies and claims of the lake.
+    as_of
+        Nothing later is looked at.
+    """
+    if data is None:
+        table = training_table(con, product, as_of)
+    else:
+        table = pa_csv.read_csv(data) if data.suffix == ".csv" else pq.read_table(data)
+    return attach_profiles(con, table, product, spec)
+
+
+def train_product(
+    product: Product,
+    settings: Settings,
+    spec: FeatureSpec,
+    *,
+    data: Path | None = None,
+    as_of: datetime,
+    seed: int = 1,
+    promote: bool = True,
+    pictures: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainingOutcome:
+    """Train the families of a product, log them, and promote the champion family when it passes.
+
+    Parameters
+    ----------
+    product, settings, spec
+        Product file, settings and feature definitions.
+    data
+        A table of one's own; None takes the lake.
+    as_of
+        Nothing later is looked at.
+    seed
+        Seed of the fits.
+    promote
+        Whether the champion may go into service.
+    pictures
+        Folder for the pictures.
+    progress
+        Told (step, share done).
+    """
+    report = progress or (lambda _step, _share: None)
+    report("profiles as of each row", 0.02)
+    with connect(settings.lake) as con:
+        table = product_table(con, product, spec, data, as_of)
+    result = train(
+        product,
+        table,
+        feature_spec=spec,
+        settings=FitSettings(seed=seed),
+        progress=lambda step, share: report(step, 0.1 + 0.8 * share),
+    )
+    if pictures is not None:
+        report("draw", 0.9)
+        draw_pictures(result.judged, pictures / product.code)
+    report("log", 0.95)
+    registry = Registry(settings.registry)
+    version = registry.log_training(result)
+    report("done", 1.0)
+    if not promote:
+        return TrainingOutcome(result, version, promoted=False, verdict=f"version {version} was not promoted")
+    try:
+        return TrainingOutcome(
+            result, version, promoted=True, verdict=registry.promote(product.code, version)
+        )
+    except PromotionError as error:  # an answer, not a failure: what priced before goes on pricing
+        return TrainingOutcome(
+            result, version, promoted=False, verdict=f"version {version} was refused: {error}"
+        )
+
+
+def promote_model(product: str, version: int, settings: Settings) -> str:
+    """Let a registered version price from now on (see `models.registry`)."""
+    return Registry(settings.registry).promote(product, version)
+
+
+def sync_serving(
+    settings: Settings, spec: FeatureSpec, as_of: datetime, progress: Progress | None = None
+) -> None:
+    """Copy histories to the serving store and fit purchase rates; the old ones serve until the new are whole.
+
+    Parameters
+    ----------
+    settings, spec
+        Where, and the definitions that say what an event is.
+    as_of
+        Purchase rates look at nothing later.
+    progress
+        Told (step, share done).
+    """
+    report = progress or (lambda _step, _share: None)
+    steps = len(spec.sources) + 2
+    done = 0
+
+    def copied(name: str) -> None:
+        nonlocal done
+        report(name, done / steps)
+        done += 1
+
+    with connect(settings.lake) as con:
+        build_history(con, spec, settings.history, copied)
+        report("purchase rates", done / steps)
+        fit_rates(con, list(read_products(settings.products).values()), as_of).save(settings.rates)
+    report("done", 1.0)
+
+
+def portfolio_in_force(settings: Settings, product: Product, as_of: datetime, out: Path) -> int:
+    """Write the policies of a product that are in force, with its rating factors; give their number.
+
+    Parameters
+    ----------
+    settings, product
+        Where, and which.
+    as_of
+        The moment, UTC without zone.
+    out
+        Parquet file; it appears whole or not at all.
+    """
+    factors = "".join(f', "{factor.name}"' for factor in product.factors)
+    query = f"""
+        SELECT policy_id, product, channel, customer_id, seller_id, premium_minor{factors} FROM policies
+        WHERE product = $code AND inception_at <= $moment AND expiry_at > $moment ORDER BY policy_id
+    """  # noqa: S608 - names come from a checked product file
+    with connect(settings.lake) as con:
+        table = con.sql(query, params={"code": product.code, "moment": as_of}).to_arrow_table()
+    return write_parquet_atomic(table, out)

@@ -1,0 +1,157 @@
+"""From errors to problem details (RFC 9457): one table, tested to be complete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pricing.errors import PlanNotEffectiveError, RiskError, UnknownChannelError
+from serving.errors import (
+    MissingEntityError,
+    UnknownCustomerError,
+    UnknownProductError,
+    UnknownQuoteError,
+)
+from serving.wire import Problem, ProblemItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastapi import FastAPI, Request
+
+MEDIA_TYPE = "application/problem+json"
+BASE = "https://premia.example/problems/"
+
+
+def _risk_items(error: RiskError) -> list[ProblemItem]:
+    return [
+        ProblemItem(
+            pointer=f"/risk/{_escape(item.field)}",
+            code=item.code,
+            detail=str(item),
+            value=jsonable_encoder(item.value),
+            allowed=item.allowed,
+        )
+        for item in error.problems
+    ]
+
+
+def _channel_items(error: UnknownChannelError) -> list[ProblemItem]:
+    allowed = "one of " + ", ".join(error.allowed)
+    return [
+        ProblemItem(
+            pointer="/channel", code="unknown", detail=str(error), value=error.channel, allowed=allowed
+        )
+    ]
+
+
+def _product_items(error: UnknownProductError) -> list[ProblemItem]:
+    allowed = "one of " + ", ".join(error.known)
+    return [
+        ProblemItem(
+            pointer="/product", code="unknown", detail=str(error), value=error.product, allowed=allowed
+        )
+    ]
+
+
+def _entity_items(error: MissingEntityError) -> list[ProblemItem]:
+    return [
+        ProblemItem(pointer=f"/{error.field}", code="missing", detail=str(error), allowed="an integer id")
+    ]
+
+
+def _no_items(_error: Exception) -> list[ProblemItem]:
+    return []
+
+
+# error -> (status, type, title, items)
+PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[ProblemItem]]]] = {
+    RiskError: (422, "risk-not-usable", "The risk cannot be priced as described", _risk_items),
+    UnknownChannelError: (422, "unknown-channel", "The channel is not in the rating plan", _channel_items),
+    UnknownProductError: (422, "unknown-product", "The product is not in service", _product_items),
+    MissingEntityError: (
+        422,
+        "missing-entity",
+        "The product needs to know whose history it prices",
+        _entity_items,
+    ),
+    PlanNotEffectiveError: (409, "plan-not-effective", "The rating plan is not in force today", _no_items),
+    UnknownQuoteError: (404, "unknown-quote", "There is no such quote", _no_items),
+    UnknownCustomerError: (404, "unknown-customer", "There is no such customer", _no_items),
+}
+
+
+def _escape(name: str) -> str:
+    """Write a name as a token of a JSON pointer (RFC 6901)."""
+    return str(name).replace("~", "~0").replace("/", "~1")
+
+
+def problem_response(
+    request: Request, status: int, kind: str, title: str, detail: str, errors: Sequence[ProblemItem] = ()
+) -> JSONResponse:
+    """Give a problem as an HTTP answer."""
+    problem = Problem(
+        type=BASE + kind,
+        title=title,
+        status=status,
+        detail=detail,
+        instance=str(request.url.path),
+        errors=list(errors),
+    )
+    return JSONResponse(problem.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE)
+
+
+async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
+    status, kind, title, items = PROBLEMS[type(error)]
+    return problem_response(request, status, kind, title, str(error), items(error))
+
+
+async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
+    faults = error.errors() if isinstance(error, RequestValidationError) else ()
+    items = [
+        ProblemItem(
+            pointer="".join(f"/{_escape(part)}" for part in fault["loc"] if part != "body"),
+            code=str(fault["type"]),
+            detail=str(fault["msg"]),
+            value=_shown(fault.get("input")),
+            allowed=_allowed(fault),
+        )
+        for fault in faults
+    ]
+    return problem_response(
+        request,
+        422,
+        "invalid-request",
+        "The request is not of the documented form",
+        f"{len(items)} fault(s)",
+        items,
+    )
+
+
+def _shown(value: object) -> object:
+    """Show a faulty value only when it is short enough to be read."""
+    return value if isinstance(value, bool | int | float | None) or len(str(value)) <= 200 else None
+
+
+def _allowed(fault: Any) -> str | None:  # noqa: ANN401 - pydantic's error dict
+    context = fault.get("ctx") or {}
+    named = ", ".join(f"{key} {value}" for key, value in context.items() if key != "error")
+    return named or None
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = str(error.detail) if isinstance(error, HTTPException) else "unexpected"
+    return problem_response(request, status, "http", detail, f"{request.method} {request.url.path}: {detail}")
+
+
+def install_problems(app: FastAPI) -> None:
+    """Answer every known error as a problem."""
+    for kind in PROBLEMS:
+        app.add_exception_handler(kind, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_body)
+    app.add_exception_handler(HTTPException, _on_http_error)

@@ -1,0 +1,144 @@
+"""What the command line shows: tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.panel import Panel
+from rich.table import Table
+
+from pricing.money import from_minor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from rich.console import RenderableType
+
+    from data.ingest import IngestReport
+    from data.simulate import SimulationSummary
+    from serving.reprice import RepriceSummary
+    from serving.wire import Quote, Recommendations
+
+BANDS = (-0.30, -0.15, -0.05, 0.05, 0.15, 0.30)
+
+
+def quote_panel(quote: Quote) -> RenderableType:
+    """Draw a quote: the ladder, the reasons and what priced it."""
+    ladder = Table(show_header=True, header_style="bold", expand=True)
+    ladder.add_column("step")
+    ladder.add_column("步骤")
+    ladder.add_column("amount", justify="right")
+    for step in quote.ladder:
+        ladder.add_row(step.label.en, step.label.zh, step.amount)
+    if quote.price:
+        ladder.add_section()
+        ladder.add_row("[bold]Price", "[bold]价格", f"[bold]{quote.price.amount} {quote.price.currency}")
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(ladder)
+    for outcome in quote.outcomes:
+        grid.add_row(f"[yellow]{outcome.effect}[/]: {outcome.message.en} {outcome.message.zh}")
+    for reason in quote.reasons:
+        grid.add_row(f"x {reason.relativity:5.2f}  {reason.text.en}  ·  {reason.text.zh}")
+    versions = quote.versions
+    grid.add_row(
+        f"[dim]model {versions.model} v{versions.model_version} · plan {versions.plan} · "
+        f"filing {versions.filing}"
+    )
+    title = f"{quote.product} · {quote.status} · {quote.quote_id} · until {quote.expires_at:%Y-%m-%d %H:%M}"
+    return Panel(grid, title=title, expand=False)
+
+
+def comparison_table(product: str, comparison: pd.DataFrame, champion: str) -> RenderableType:
+    """Draw the figures of every family on the test rows."""
+    table = Table(title=f"{product}: families on the test rows")
+    table.add_column("family")
+    for figure in comparison.columns:
+        table.add_column(str(figure), justify="right")
+    for family, figures in comparison.iterrows():
+        name = f"[bold]{family} (champion)[/]" if family == champion else str(family)
+        table.add_row(name, *("" if value != value else f"{value:.4f}" for value in figures))
+    return table
+
+
+def simulation_table(summary: SimulationSummary) -> RenderableType:
+    """Draw what a simulated insurer holds."""
+    table = Table(
+        title=f"{summary.customers:,} customers, {summary.sellers:,} sellers, {summary.orders:,} orders, "
+        f"{summary.returns:,} returns"
+    )
+    for heading in ("product", "quotes", "policies", "claims", "take-up", "loss ratio"):
+        table.add_column(heading, justify="left" if heading == "product" else "right")
+    for code, item in summary.products.items():
+        table.add_row(
+            code,
+            f"{item.quotes:,}",
+            f"{item.policies:,}",
+            f"{item.claims:,}",
+            f"{item.take_up:.1%}",
+            f"{item.loss_ratio:.1%}",
+        )
+    return table
+
+
+def ingest_table(report: IngestReport) -> RenderableType:
+    """Draw what became of every row of a source; the counts add up."""
+    table = Table(title=f"{report.source} into {report.table}")
+    table.add_column("rows")
+    table.add_column("count", justify="right")
+    for label, count in (
+        ("read", report.rows_read),
+        ("merged into an equal one", report.rows_merged),
+        ("in", report.rows_in),
+        ("stored", report.rows_stored),
+        ("quarantined", report.rows_quarantined),
+    ):
+        table.add_row(label, f"{count:,}")
+    table.add_section()
+    for reason, count in sorted(report.reasons.items()):
+        table.add_row(reason, f"{count:,}")
+    if report.quarantine:
+        table.caption = f"quarantine: {report.quarantine}"
+    return table
+
+
+def reprice_table(summary: RepriceSummary) -> RenderableType:
+    """Draw what repricing a portfolio does to its premium."""
+    table = Table(title=f"{summary.rows:,} policies repriced")
+    table.add_column("outcome")
+    table.add_column("policies", justify="right")
+    for status, count in sorted(summary.by_status.items()):
+        table.add_row(status, f"{count:,}")
+    table.add_section()
+    for label, count in change_bands(summary.changes).items():
+        table.add_row(f"change of price {label}", f"{count:,}")
+    table.add_section()
+    for currency, (before, after) in summary.premium.items():
+        table.add_row("premium before", f"{from_minor(before, currency)} {currency}")
+        table.add_row("premium after", f"{from_minor(after, currency)} {currency}")
+        table.add_row("mean change", f"{after / before - 1:+.1%}")
+    return table
+
+
+def change_bands(changes: list[float]) -> Mapping[str, int]:
+    """Count relative changes by band."""
+    edges = [float("-inf"), *BANDS, float("inf")]
+    bands: dict[str, int] = {}
+    for low, high in zip(edges, edges[1:], strict=False):
+        label = f"above {low:+.0%}" if high == float("inf") else f"{low:+.0%} to {high:+.0%}"
+        label = f"below {high:+.0%}" if low == float("-inf") else label
+        bands[label] = sum(low < change <= high for change in changes)
+    return bands
+
+
+def recommendation_table(found: Recommendations) -> RenderableType:
+    """Draw ranked offers and what was left out."""
+    table = Table(title=f"Recommendations for customer {found.customer_id}")
+    for heading in ("rank", "product", "rate a month", "why"):
+        table.add_column(heading, justify="right" if heading in {"rank", "rate a month"} else "left")
+    for rank, offer in enumerate(found.offers, 1):
+        why = " ".join(f"{reason.en} {reason.zh}" for reason in offer.reasons)
+        table.add_row(str(rank), f"{offer.name.en} {offer.name.zh}", f"{offer.rate:.2%}", why)
+    for item in found.excluded:
+        table.add_row("-", item.product, "", f"[dim]not offered: {', '.join(item.codes)}")
+    return table

@@ -1,0 +1,206 @@
+"""What the routes call: quotes, risk profiles, recommendations and products."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from models.recommend import rank
+from pricing.factors import read_risk
+from serving import views
+from serving.engine import decide
+from serving.errors import MissingEntityError, UnknownCustomerError, UnknownProductError
+from serving.quotes import QuoteRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from features.spec import FeatureSpec
+    from models.recommend import PurchaseRates
+    from pricing.factors import FactorValue
+    from serving.clock import Clock
+    from serving.engine import InService
+    from serving.history import CustomerFacts, HistoryStore
+    from serving.profiles import ProfileReader
+    from serving.quotes import QuoteStore
+    from serving.wire import (
+        ProductInfo,
+        Quote,
+        QuoteRequest,
+        RecommendationRequest,
+        Recommendations,
+        RiskProfile,
+    )
+
+
+class QuoteService:
+    """Everything behind the HTTP routes.
+
+    Parameters
+    ----------
+    products, out_of_service
+        What prices each product, and why the others do not serve, by code.
+    readers
+        Profile reader by product code.
+    overview
+        Profile reader of the customer's risk profile as people see it.
+    rates
+        Purchase rates of the recommender; None when none was fitted.
+    spec, history, quotes, clock
+        Feature definitions, serving store, quote store, and the time.
+    """
+
+    def __init__(
+        self,
+        products: Mapping[str, InService],
+        out_of_service: Mapping[str, str],
+        readers: Mapping[str, ProfileReader],
+        overview: ProfileReader,
+        rates: PurchaseRates | None,
+        spec: FeatureSpec,
+        history: HistoryStore,
+        quotes: QuoteStore,
+        clock: Clock,
+    ) -> None:
+        self.products = dict(products)
+        self.out_of_service = dict(out_of_service)
+        self._readers = dict(readers)
+        self._overview = overview
+        self._rates = rates
+        self._spec = spec
+        self._history = history
+        self._quotes = quotes
+        self._clock = clock
+
+    def quote(self, request: QuoteRequest) -> Quote:
+        """Price a risk and store the quote; when this returns, the quote is on the disk.
+
+        Raises
+        ------
+        UnknownProductError, MissingEntityError, RiskError, UnknownChannelError, PlanNotEffectiveError
+            If the request cannot be priced as it stands.
+        """
+        service = self._in_service(request.product)
+        now = self._clock()
+        service.plan.check_effective(now.date())
+        service.plan.terms(request.channel)
+        risk = read_risk(service.product.factors, request.risk)
+        profile = self._profile(request, risk, now)
+        facts, known = self._facts(request.customer_id, now)
+        decision = decide(service, risk, profile, facts, request.channel)
+        quote = views.quote_view(
+            quote_id=str(uuid4()),
+            request=request,
+            service=service,
+            decision=decision,
+            risk=risk,
+            profile=profile,
+            spec=self._spec,
+            created_at=now,
+            expires_at=now + timedelta(minutes=service.product.quote_valid_minutes),
+            customer_known=known,
+        )
+        self._quotes.append(
+            QuoteRecord(
+                quote_id=quote.quote_id,
+                created_at=quote.created_at,
+                expires_at=quote.expires_at,
+                channel=quote.channel,
+                product=quote.product,
+                status=quote.status,
+                price_minor=quote.price.minor if quote.price else None,
+                body=views.quote_record(quote, request, decision),
+            )
+        )
+        return quote
+
+    def get_quote(self, quote_id: str) -> Quote:
+        """Give a stored quote as it was answered; one past its time is `expired`.
+
+        Raises
+        ------
+        UnknownQuoteError
+            If no quote has this id.
+        """
+        record = self._quotes.get(quote_id)
+        quote = views.stored_quote(record.body)
+        if quote.status == "quoted" and self._clock() >= record.expires_at:
+            return quote.model_copy(update={"status": "expired"})
+        return quote
+
+    def risk_profile(self, customer_id: int) -> RiskProfile:
+        """Give the features of a customer as of now.
+
+        Raises
+        ------
+        UnknownCustomerError
+            If the serving store has never heard of the customer.
+        """
+        now = self._clock()
+        facts = self._known_customer(customer_id, now)
+        values = self._overview.read({"customer_id": customer_id}, now)
+        return views.profile_view(facts, values, self._spec, now)
+
+    def recommend(self, request: RecommendationRequest) -> Recommendations:
+        """Rank the products that the customer may hold and does not hold yet.
+
+        Raises
+        ------
+        UnknownCustomerError
+            If the serving store has never heard of the customer.
+        """
+        now = self._clock()
+        facts = self._known_customer(request.customer_id, now)
+        ranking = rank(
+            facts.as_facts(now),
+            facts.held,
+            [service.product for service in self.products.values()],
+            self._rates,
+            request.k,
+            scene=request.scene,
+        )
+        return views.recommendations_view(request.customer_id, ranking, now)
+
+    def list_products(self) -> list[ProductInfo]:
+        """Describe the products in service, by code."""
+        return [
+            views.product_view(service, self._readers[code].keys)
+            for code, service in sorted(self.products.items())
+        ]
+
+    def close(self) -> None:
+        """Give the stores back."""
+        self._history.close()
+        self._quotes.close()
+
+    def _in_service(self, product: str) -> InService:
+        if product not in self.products:
+            raise UnknownProductError(product, self.products)
+        return self.products[product]
+
+    def _profile(
+        self, request: QuoteRequest, risk: Mapping[str, FactorValue], now: datetime
+    ) -> dict[str, int | float | None]:
+        reader = self._readers[request.product]
+        levels = {name: value for name, value in risk.items() if isinstance(value, str)}
+        keys = {**levels, "customer_id": request.customer_id, "seller_id": request.seller_id}
+        for column in reader.keys:
+            if keys.get(column) is None:
+                raise MissingEntityError(column, request.product)
+        return reader.read(keys, now)
+
+    def _facts(
+        self, customer_id: int | None, now: datetime
+    ) -> tuple[dict[str, float | str | bool | None], bool]:
+        facts = None if customer_id is None else self._history.facts(customer_id, now)
+        return ({}, False) if facts is None else (facts.as_facts(now), True)
+
+    def _known_customer(self, customer_id: int, now: datetime) -> CustomerFacts:
+        facts = self._history.facts(customer_id, now)
+        if facts is None:
+            raise UnknownCustomerError(
+                f"customer {customer_id} is not known. Hint: send the orders first, then sync"
+            )
+        return facts

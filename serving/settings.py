@@ -1,0 +1,50 @@
+"""Settings, read from the environment once, at the edge."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+import data
+
+REFERENCE = Path(data.__file__).parent / "reference"
+
+
+class Settings(BaseSettings):
+    """Where things are: each field is the environment variable `PREMIA_<NAME>` (docs/settings.md)."""
+
+    model_config = SettingsConfigDict(env_prefix="PREMIA_", frozen=True)
+
+    lake: Path = Field(
+        Path("data/lake"), description="Folder of the tables, models, quotes and serving history."
+    )
+    products: Path = Field(REFERENCE / "products", description="Folder of the product files.")
+    plans: Path = Field(REFERENCE / "plans", description="Folder of the rating plans.")
+    host: str = Field("127.0.0.1", description="Address on which the service listens.")
+    port: int = Field(8000, ge=0, le=65535, description="Port on which the service listens.")
+    clock: datetime | None = Field(
+        None, description="Start the clock of the service at this UTC time (demo data, replays); absent: now."
+    )
+
+    @property
+    def registry(self) -> Path:
+        """Folder of the model registry."""
+        return self.lake / "_registry"
+
+    @property
+    def history(self) -> Path:
+        """SQLite file with the recent history of customers and sellers."""
+        return self.lake / "_serving" / "history.sqlite"
+
+    @property
+    def quotes(self) -> Path:
+        """SQLite file with every quote given."""
+        return self.lake / "_serving" / "quotes.sqlite"
+
+    @property
+    def rates(self) -> Path:
+        """JSON file with the purchase rates of the recommender."""
+        return self.lake / "_serving" / "purchase_rates.json"

@@ -1,0 +1,67 @@
+"""What customers and salespeople read, in English and Chinese."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pricing.factors import Text
+
+if TYPE_CHECKING:
+    from features.derive import Value
+    from pricing.ladder import StepName
+
+STEP_LABELS: dict[StepName, Text] = {
+    "risk_premium": Text(en="Risk premium", zh="风险保费"),
+    "fixed_expense": Text(en="Fixed expense", zh="固定费用"),
+    "variable_expense": Text(en="Variable expense", zh="变动费用"),
+    "commission": Text(en="Commission", zh="渠道佣金"),
+    "margin": Text(en="Margin", zh="预定利润"),
+    "minimum_premium": Text(en="Up to the minimum premium", zh="补足最低保费"),
+    "tax": Text(en="Tax", zh="税费"),
+    "rounding": Text(en="Rounding", zh="取整"),
+}
+
+REFERRAL_TEXTS: dict[str, Text] = {
+    "price_outside_corridor": Text(
+        en="The price lies outside what is filed; a person decides.", zh="价格超出备案区间，需人工审核。"
+    ),
+    "risk_premium_unusable": Text(
+        en="The model gives no usable risk premium; a person decides.",
+        zh="模型未给出可用的风险保费，需人工审核。",
+    ),
+}
+
+
+def reason_text(label: Text, value: Value | str, unit: str, relativity: float) -> Text:
+    """Say in a sentence what one input does to the risk premium.
+
+    Parameters
+    ----------
+    label
+        Name of the input.
+    value
+        Its value; None or NaN when there is no history.
+    unit
+        Unit of the value.
+    relativity
+        Factor on the risk premium (on the odds, for events), 1 when neutral.
+    """
+    change = round(abs(relativity - 1.0) * 100)
+    up = relativity >= 1.0
+    shown, shown_zh = _shown(value, unit)
+    if change == 0:
+        return Text(en=f"{label.en} ({shown}): no effect", zh=f"{label.zh}（{shown_zh}）：无影响")
+    return Text(
+        en=f"{label.en} ({shown}): {'raises' if up else 'lowers'} the risk by {change} %",
+        zh=f"{label.zh}（{shown_zh}）：风险{'上升' if up else '下降'}{change}%",
+    )
+
+
+def _shown(value: Value | str, unit: str) -> tuple[str, str]:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "no record", "无记录"
+    if isinstance(value, str):
+        return value, value
+    number = f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else f"{int(value)}"
+    return number if unit in {"", "1"} else f"{number} {unit}", number

@@ -1,0 +1,242 @@
+"""From domain values to wire types and to the stored record."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pricing.factors import NumberFactor, Text
+from pricing.money import from_minor
+from serving.texts import STEP_LABELS, reason_text
+from serving.wire import (
+    Excluded,
+    FactorInfo,
+    LadderStep,
+    LocalText,
+    MoneyAmount,
+    Offer,
+    ProductInfo,
+    ProfileFeature,
+    Quote,
+    QuoteRequest,
+    Reason,
+    Recommendations,
+    RiskProfile,
+    RuleOutcome,
+    Versions,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from features.derive import Value
+    from features.spec import FeatureSpec
+    from models.recommend import Ranking
+    from pricing.factors import Factor, FactorValue
+    from pricing.product import Product
+    from pricing.rules import Outcome
+    from serving.engine import Decision, InService
+    from serving.history import CustomerFacts
+
+SHOWN_REASONS = 5
+
+
+def local(text: Any) -> LocalText:  # noqa: ANN401 - features, models and pricing each have a text of this form
+    """Turn a two-language text into its wire type."""
+    return LocalText(en=text.en, zh=text.zh)
+
+
+def quote_view(
+    *,
+    quote_id: str,
+    request: QuoteRequest,
+    service: InService,
+    decision: Decision,
+    risk: Mapping[str, FactorValue],
+    profile: Mapping[str, Value],
+    spec: FeatureSpec,
+    created_at: datetime,
+    expires_at: datetime,
+    customer_known: bool,
+) -> Quote:
+    """Put a decision into the form in which it is answered and stored."""
+    ladder = decision.ladder
+    currency = service.product.currency
+    return Quote(
+        quote_id=quote_id,
+        status=decision.status,
+        product=request.product,
+        channel=request.channel,
+        customer_id=request.customer_id,
+        seller_id=request.seller_id,
+        customer_known=customer_known,
+        created_at=created_at,
+        expires_at=expires_at,
+        as_of=created_at,
+        price=None if ladder is None else money(ladder.price_minor, currency),
+        ladder=[] if ladder is None else [_step(step.name, step.minor, currency) for step in ladder.steps],
+        reasons=_reasons(service.product, decision, spec, {**profile, **risk}),
+        outcomes=[_outcome(outcome) for outcome in decision.outcomes],
+        risk={name: _finite(value) for name, value in risk.items()},
+        profile=dict(profile),
+        versions=_versions(service),
+    )
+
+
+def money(minor: int, currency: str) -> MoneyAmount:
+    """Write an amount for people and for sums."""
+    return MoneyAmount(amount=from_minor(minor, currency), minor=minor, currency=currency)
+
+
+def _step(name: Any, minor: int, currency: str) -> LadderStep:  # noqa: ANN401 - a StepName
+    return LadderStep(
+        step=name, label=local(STEP_LABELS[name]), amount=from_minor(minor, currency), minor=minor
+    )
+
+
+def _outcome(outcome: Outcome) -> RuleOutcome:
+    return RuleOutcome(code=outcome.code, effect=outcome.effect, message=local(outcome.message))
+
+
+def _finite(value: FactorValue) -> float | str | None:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _reasons(
+    product: Product, decision: Decision, spec: FeatureSpec, values: Mapping[str, Value | str]
+) -> list[Reason]:
+    if decision.scored is None:
+        return []
+    shown = []
+    for reason in decision.scored.reasons[:SHOWN_REASONS]:
+        label, unit = input_label(product, spec, reason.input)
+        value = values[reason.input]
+        shown.append(
+            Reason(
+                input=reason.input,
+                value=None if value is None else _finite(value),
+                relativity=reason.relativity,
+                text=local(reason_text(label, value, unit, reason.relativity)),
+            )
+        )
+    return shown
+
+
+def input_label(product: Product, spec: FeatureSpec, name: str) -> tuple[Text, str]:
+    """Give what people read for a model input, and its unit."""
+    for factor in product.factors:
+        if factor.name == name:
+            return factor.label, factor.unit if isinstance(factor, NumberFactor) else ""
+    item = spec.get(name)
+    return Text(en=item.description.en, zh=item.description.zh), item.unit
+
+
+def _versions(service: InService) -> Versions:
+    return Versions(
+        product_version=service.product.version,
+        product_hash=service.product.hash,
+        plan=service.plan.code,
+        plan_version=service.plan.version,
+        plan_hash=service.plan.hash,
+        filing=service.plan.filing,
+        model=service.bundle.model.family,
+        model_version=service.model_version,
+        model_hash=service.model_hash,
+        feature_spec_hash=service.bundle.spec_hash,
+    )
+
+
+def quote_record(quote: Quote, request: QuoteRequest, decision: Decision) -> dict[str, Any]:
+    """Give what is stored: the answer, the request as it came, and the unrounded model result."""
+    scored = decision.scored
+    return {
+        "answer": quote.model_dump(mode="json"),
+        "request": request.model_dump(mode="json"),
+        "risk_premium_minor": None if scored is None else _finite(scored.risk_premium_minor),
+        "components": {} if scored is None else {k: _finite(v) for k, v in scored.components.items()},
+    }
+
+
+def stored_quote(body: Mapping[str, Any]) -> Quote:
+    """Read a stored record back into the answer."""
+    return Quote.model_validate(body["answer"], strict=False)
+
+
+def profile_view(
+    facts: CustomerFacts, values: Mapping[str, Value], spec: FeatureSpec, as_of: datetime
+) -> RiskProfile:
+    """Show features with their units and descriptions."""
+    shown = []
+    for name, value in values.items():
+        item = spec.get(name)
+        shown.append(
+            ProfileFeature(name=name, value=value, unit=item.unit, description=local(item.description))
+        )
+    return RiskProfile(
+        customer_id=facts.customer_id,
+        as_of=as_of,
+        features=shown,
+        held=sorted(facts.held),
+        feature_spec_hash=spec.hash(tuple(values)),
+    )
+
+
+def recommendations_view(customer_id: int, ranking: Ranking, as_of: datetime) -> Recommendations:
+    """Show ranked offers and what was left out."""
+    return Recommendations(
+        customer_id=customer_id,
+        as_of=as_of,
+        offers=[
+            Offer(
+                product=offer.product,
+                name=local(offer.name),
+                rate=offer.rate,
+                reasons=[local(reason) for reason in offer.reasons],
+            )
+            for offer in ranking.offers
+        ],
+        excluded=[Excluded(product=item.product, codes=list(item.codes)) for item in ranking.excluded],
+    )
+
+
+def product_view(service: InService, needs: Iterable[str]) -> ProductInfo:
+    """Describe a product as a channel must know it."""
+    product = service.product
+    return ProductInfo(
+        code=product.code,
+        version=product.version,
+        name=local(product.name),
+        currency=product.currency,
+        cover=product.cover.model_dump(mode="json", exclude_none=True),
+        needs=list(needs),
+        factors=[_factor(factor) for factor in product.factors],
+        channels=sorted(service.plan.commission),
+        plan=service.plan.code,
+        model_version=service.model_version,
+    )
+
+
+def _factor(factor: Factor) -> FactorInfo:
+    required = factor.missing == "refuse"
+    if isinstance(factor, NumberFactor):
+        return FactorInfo(
+            name=factor.name,
+            label=local(factor.label),
+            type=factor.type,
+            unit=factor.unit,
+            minimum=factor.minimum,
+            maximum=factor.maximum,
+            levels=None,
+            required=required,
+        )
+    return FactorInfo(
+        name=factor.name,
+        label=local(factor.label),
+        type=factor.type,
+        unit=None,
+        minimum=None,
+        maximum=None,
+        levels=list(factor.levels),
+        required=required,
+    )

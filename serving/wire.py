@@ -1,0 +1,221 @@
+"""Wire types: what goes over HTTP. Domain types stay behind them."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RiskValue = Annotated[bool | int | float | str | None, Field(union_mode="left_to_right")]
+Identity = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Code = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Wire(BaseModel):
+    """Base of the wire types: unknown fields are refused, numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+class LocalText(Wire):
+    """A text in the languages that customers read."""
+
+    en: str
+    zh: str
+
+
+class QuoteRequest(Wire):
+    """Ask for a price."""
+
+    product: Code = Field(description="Code of the product, see GET /v1/products.")
+    channel: Code = Field(description="Sales channel; it must be one of the rating plan's.")
+    customer_id: Identity | None = Field(None, description="Who buys; needed where history is priced.")
+    seller_id: Identity | None = Field(None, description="Who sells the goods (per-order covers).")
+    risk: dict[str, RiskValue] = Field(
+        default_factory=dict, description="Rating factors by name, see GET /v1/products."
+    )
+
+
+class MoneyAmount(Wire):
+    """An amount: a decimal string for people, minor units for sums."""
+
+    amount: Annotated[str, Field(examples=["12.50"])]
+    minor: Annotated[int, Field(examples=[1250])]
+    currency: Annotated[str, Field(examples=["CNY"])]
+
+
+class LadderStep(Wire):
+    """One step of the price; the steps add up to it exactly."""
+
+    step: str
+    label: LocalText
+    amount: str
+    minor: int
+
+
+class Reason(Wire):
+    """What one input does to the risk premium."""
+
+    input: str
+    value: float | str | None
+    relativity: float
+    text: LocalText
+
+
+class RuleOutcome(Wire):
+    """A rule that was not met, or why there is no price."""
+
+    code: str
+    effect: Literal["decline", "refer"]
+    message: LocalText
+
+
+class Versions(Wire):
+    """What priced the quote, each with the hash of its content."""
+
+    product_version: int
+    product_hash: str
+    plan: str
+    plan_version: int
+    plan_hash: str
+    filing: str
+    model: str
+    model_version: str
+    model_hash: str
+    feature_spec_hash: str
+
+
+class Quote(Wire):
+    """A quote as it was given and stored."""
+
+    quote_id: str
+    status: Literal["quoted", "referred", "declined", "expired"]
+    product: str
+    channel: str
+    customer_id: int | None
+    seller_id: int | None
+    customer_known: bool
+    created_at: datetime
+    expires_at: datetime
+    as_of: datetime
+    price: MoneyAmount | None
+    ladder: list[LadderStep]
+    reasons: list[Reason]
+    outcomes: list[RuleOutcome]
+    risk: dict[str, float | str | None]
+    profile: dict[str, float | int | None]
+    versions: Versions
+
+
+class ProfileFeature(Wire):
+    """One feature of a risk profile."""
+
+    name: str
+    value: float | int | None
+    unit: str
+    description: LocalText
+
+
+class RiskProfile(Wire):
+    """What the history of a customer says, as of now."""
+
+    customer_id: int
+    as_of: datetime
+    features: list[ProfileFeature]
+    held: list[str]
+    feature_spec_hash: str
+
+
+class RecommendationRequest(Wire):
+    """Ask which products suit a customer."""
+
+    customer_id: Identity
+    k: Annotated[int, Field(ge=1, le=50)] = 3
+    scene: Literal["order", "trip"] | None = Field(
+        None, description="The purchase in which it is asked; annual covers are always considered."
+    )
+
+
+class Offer(Wire):
+    """A product that suits, with the reason."""
+
+    product: str
+    name: LocalText
+    rate: float = Field(description="Share of eligible customers like this one who buy it in a month.")
+    reasons: list[LocalText]
+
+
+class Excluded(Wire):
+    """A product that was not considered, and why."""
+
+    product: str
+    codes: list[str]
+
+
+class Recommendations(Wire):
+    """Ranked offers; everything else with the reason why not."""
+
+    customer_id: int
+    as_of: datetime
+    offers: list[Offer]
+    excluded: list[Excluded]
+
+
+class FactorInfo(Wire):
+    """A rating factor as a channel must give it."""
+
+    name: str
+    label: LocalText
+    type: str
+    unit: str | None
+    minimum: float | None
+    maximum: float | None
+    levels: list[str] | None
+    required: bool
+
+
+class ProductInfo(Wire):
+    """A product in service."""
+
+    code: str
+    version: int
+    name: LocalText
+    currency: str
+    cover: dict[str, Any]
+    needs: list[str] = Field(description="Fields that say whose history is priced: customer_id, seller_id.")
+    factors: list[FactorInfo]
+    channels: list[str]
+    plan: str
+    model_version: str
+
+
+class Health(Wire):
+    """Whether the service lives, or is ready."""
+
+    status: Literal["ok", "unready"]
+    products: list[str] = Field(default_factory=list, description="In service.")
+    out_of_service: dict[str, str] = Field(
+        default_factory=dict, description="Product and why it does not serve."
+    )
+
+
+class ProblemItem(Wire):
+    """One fault of a request."""
+
+    pointer: str = Field(description="JSON pointer to the field.", examples=["/risk/driver_age"])
+    code: str
+    detail: str
+    value: Any = None
+    allowed: str | None = None
+
+
+class Problem(BaseModel):
+    """Problem details, RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[ProblemItem] = Field(default_factory=list)

@@ -1,0 +1,72 @@
+"""Docs say what the code does."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pricing.plan import RatingPlan
+from pricing.product import Product
+from serving.cli import app
+from serving.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("data", "features", "models", "pricing", "serving")
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    for name in Settings.model_fields:
+        assert f"`PREMIA_{name.upper()}`" in text, name
+
+
+@pytest.mark.parametrize("kind", [Product, RatingPlan])
+def test_every_key_of_a_definition_is_documented(kind: type[Product | RatingPlan]) -> None:
+    text = (ROOT / "docs" / "products.md").read_text(encoding="utf-8")
+    for name, field in kind.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", {})
+        assert name in text, name
+        assert all(f"`{key}`" in text or f".{key}`" in text for key in inner), name
+
+
+def test_every_command_and_make_target_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = CliRunner().invoke(app, ["--help"])
+    assert shown.exit_code == 0
+    commands = [item.name or item.callback.__name__ for item in app.registered_commands if item.callback]
+    assert len(commands) > 8
+    missing = [name for name in commands if f"premia {name}" not in text]
+    assert not missing
+    for target in ("setup", "demo", "test", "test-fast", "check", "bench", "serve", "notebooks"):
+        assert f"make {target}" in text
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_each_package_is_this_repository_s(name: str) -> None:
+    """Other distributions can shadow names as common as these."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin == str(ROOT / name / "__init__.py")
+    assert (ROOT / name / "py.typed").is_file()
+    assert set(packages_distributions().get(name, ["premia"])) == {"premia"}
+
+
+def test_no_package_file_outgrows_its_room() -> None:
+    for name in PACKAGES:
+        for path in (ROOT / name).rglob("*.py"):
+            if "lake" not in path.parts:
+                assert path.read_text(encoding="utf-8").count("\n") <= 600, path
+
+
+def test_tests_are_no_packages() -> None:
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_adrs_are_numbered_without_gaps() -> None:
+    numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs" / "adr").glob("*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))
