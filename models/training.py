@@ -173,7 +173,7 @@ def fit_risk_model(
             weight,
             encoding.inputs,
             tuple(len(levels) for levels in encoding.levels),
-            # Severity may fall where frequency rises; a declared direction is one of the risk as a whole.
+            # A declared direction holds in every component, so that it holds for the risk premium.
             tuple(product.monotone.get(name, 0) for name in encoding.inputs),
             objective,
         )
