@@ -40,7 +40,7 @@ def insurer(tmp_path_factory: pytest.TempPathFactory) -> Insurer:
     """Simulate, train and promote once per test process (about 20 s); mark users slow and group `insurer`."""
     settings = Settings(lake=tmp_path_factory.mktemp("insurer"), clock=END)
     spec = default_spec()
-    simulate(settings.lake, 20_000, 5)
+    simulate(settings.lake, 30_000, 5)
     for code in ("motor", "return_freight", "flight_delay"):
         outcome = train_product(find_product(settings, code), settings, spec, as_of=END)
         assert outcome.promoted, outcome.verdict
