@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from pricing.plan import RatingPlan
+    from serving.clock import Clock
     from serving.settings import Settings
 
 
@@ -99,8 +100,16 @@ def load_services(settings: Settings, spec: FeatureSpec) -> tuple[dict[str, InSe
     return services, out_of_service
 
 
-def open_service(settings: Settings) -> QuoteService:
-    """Open stores and models as the settings say."""
+def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService:
+    """Open stores and models as the settings say.
+
+    Parameters
+    ----------
+    settings
+        Where things are.
+    clock
+        Gives the time; absent, a clock that runs from `settings.clock`.
+    """
     spec = default_spec()
     services, out_of_service = load_services(settings, spec)
     history = HistoryStore(settings.history)
@@ -117,7 +126,7 @@ def open_service(settings: Settings) -> QuoteService:
         spec=spec,
         history=history,
         quotes=QuoteStore(settings.quotes),
-        clock=wall_clock(settings.clock),
+        clock=clock or wall_clock(settings.clock),
     )
 
 
