@@ -28,6 +28,8 @@ Responses: TypeAlias = "dict[int | str, dict[str, Any]]"
 PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
 INVALID: Responses = {422: {**PROBLEM, "description": "The request names what is wrong and what is allowed"}}
 UNKNOWN: Responses = {404: {**PROBLEM, "description": "Not found"}}
+NOT_IN_FORCE: Responses = {409: {**PROBLEM, "description": "The rating plan is not in force today"}}
+NOT_READY: Responses = {503: {**PROBLEM, "description": "No product is in service"}}
 
 
 def _service(request: Request) -> QuoteService:
@@ -68,14 +70,14 @@ def create_app(open_service: Callable[[], QuoteService]) -> FastAPI:
 
 
 def _add_routes(app: FastAPI) -> None:
-    @app.post("/v1/quotes", status_code=201, responses=INVALID | {409: PROBLEM})
+    @app.post("/v1/quotes", status_code=201, responses=INVALID | NOT_IN_FORCE)
     async def create_quote(body: QuoteRequest, response: Response, service: Service) -> Quote:
         """Price a risk; the quote is stored before it is answered."""
         quote = service.quote(body)
         response.headers["Location"] = f"/v1/quotes/{quote.quote_id}"
         return quote
 
-    @app.get("/v1/quotes/{quote_id}", responses=UNKNOWN)
+    @app.get("/v1/quotes/{quote_id}", responses=UNKNOWN | INVALID)
     async def read_quote(quote_id: QuoteId, service: Service) -> Quote:
         """Give a stored quote."""
         return service.get_quote(quote_id)
@@ -100,7 +102,7 @@ def _add_routes(app: FastAPI) -> None:
         """Tell that the process lives."""
         return Health(status="ok")
 
-    @app.get("/v1/ready", responses={503: PROBLEM}, response_model=Health)
+    @app.get("/v1/ready", responses=NOT_READY, response_model=Health)
     async def ready(request: Request, service: Service) -> Health | Response:
         """Tell whether there is a product to quote."""
         if not service.products:

@@ -203,8 +203,10 @@ class HistoryStore:
         try:
             layout = self._connection.execute("SELECT layout FROM meta").fetchone()
         except sqlite3.DatabaseError as error:
+            self.close()
             raise StoreError(f"{path} is not a serving store: {error}. Hint: run `premia sync`") from error
         if layout != (LAYOUT,):
+            self.close()
             raise StoreError(f"{path} has layout {layout}, wanted is {LAYOUT}. Hint: run `premia sync`")
 
     def close(self) -> None:

@@ -105,6 +105,11 @@ def problem_response(
     return JSONResponse(problem.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE)
 
 
+async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
+    """Answer what nobody foresaw without its details; the server logs them."""
+    return problem_response(request, 500, "unexpected", "The service failed", "The fault has been logged")
+
+
 async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
     status, kind, title, items = PROBLEMS[type(error)]
     return problem_response(request, status, kind, title, str(error), items(error))
@@ -114,7 +119,7 @@ async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
     faults = error.errors() if isinstance(error, RequestValidationError) else ()
     items = [
         ProblemItem(
-            pointer="".join(f"/{_escape(part)}" for part in fault["loc"] if part != "body"),
+            pointer=_pointer(fault),
             code=str(fault["type"]),
             detail=str(fault["msg"]),
             value=_shown(fault.get("input")),
@@ -132,9 +137,20 @@ async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
     )
 
 
+def _pointer(fault: Any) -> str:  # noqa: ANN401 - pydantic's error dict
+    """Point at the faulty field; text that is no JSON has none (its `loc` is a place in the text)."""
+    place = () if fault["type"] == "json_invalid" else fault["loc"]
+    return "".join(f"/{_escape(part)}" for part in place if part != "body")
+
+
 def _shown(value: object) -> object:
-    """Show a faulty value only when it is short enough to be read."""
-    return value if isinstance(value, bool | int | float | None) or len(str(value)) <= 200 else None
+    """Show a faulty value as it came when it is short enough to be read and JSON can hold it."""
+    if isinstance(value, bool | None):
+        return value
+    if isinstance(value, int | float):  # false for NaN, too
+        return value if abs(value) < 2**63 else None
+    text = repr(value)
+    return jsonable_encoder(value) if len(text) <= 200 and "\\ud" not in text else None
 
 
 def _allowed(fault: Any) -> str | None:  # noqa: ANN401 - pydantic's error dict
@@ -146,7 +162,11 @@ def _allowed(fault: Any) -> str | None:  # noqa: ANN401 - pydantic's error dict
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else "unexpected"
-    return problem_response(request, status, "http", detail, f"{request.method} {request.url.path}: {detail}")
+    answer = problem_response(
+        request, status, "http", detail, f"{request.method} {request.url.path}: {detail}"
+    )
+    answer.headers.update(getattr(error, "headers", None) or {})  # a 405 must say what is allowed
+    return answer
 
 
 def install_problems(app: FastAPI) -> None:
@@ -155,3 +175,4 @@ def install_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_body)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_unexpected)

@@ -101,7 +101,7 @@ class QuoteStore:
             "product": quote.product,
             "status": quote.status,
             "price_minor": quote.price_minor,
-            "record": json.dumps(quote.body, ensure_ascii=False, allow_nan=False, sort_keys=True),
+            "record": json.dumps(quote.body, ensure_ascii=False, allow_nan=False),
         }
         with self._engine.begin() as connection:
             connection.execute(insert(QUOTES), row)

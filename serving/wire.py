@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-RiskValue = Annotated[bool | int | float | str | None, Field(union_mode="left_to_right")]
-Identity = Annotated[int, Field(ge=0, le=2**63 - 1)]
+LARGEST_INTEGER = 2**63 - 1
+LONGEST_TEXT = 200
+
+
+def _text(value: str) -> str:
+    """Refuse half a surrogate pair, which JSON can spell and UTF-8 cannot hold."""
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise PydanticCustomError("text", "Input should be valid Unicode text")
+    return value
+
+
+def _scalar(value: object) -> object:
+    """Refuse what is no finite scalar as one fault, before the union would name one for each of its kinds."""
+    if isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            raise PydanticCustomError("text", "Input should have at most 200 characters")
+        return _text(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int) and abs(value) <= LARGEST_INTEGER:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise PydanticCustomError("scalar", "Input should be a finite number, a text, true, false or null")
+
+
+RiskValue = Annotated[
+    bool | int | float | str | None, Field(union_mode="left_to_right"), BeforeValidator(_scalar)
+]
+FactorName = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_text)]
+Identity = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Code = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -32,8 +63,10 @@ class QuoteRequest(Wire):
     channel: Code = Field(description="Sales channel; it must be one of the rating plan's.")
     customer_id: Identity | None = Field(None, description="Who buys; needed where history is priced.")
     seller_id: Identity | None = Field(None, description="Who sells the goods (per-order covers).")
-    risk: dict[str, RiskValue] = Field(
-        default_factory=dict, description="Rating factors by name, see GET /v1/products."
+    risk: dict[FactorName, RiskValue] = Field(
+        default_factory=dict,
+        description="Rating factors by name, see GET /v1/products.",
+        examples=[{"order_amount": 129.0, "category": "apparel"}],
     )
 
 
