@@ -34,7 +34,7 @@ PRICE_SCHEMA = pa.schema(
         pa.field("status", pa.string(), nullable=False),
         pa.field("codes", pa.string(), nullable=False),
         pa.field("risk_premium_minor", pa.float64()),
-        *(pa.field(f"{name}_minor", pa.int64()) for name in STEP_NAMES),
+        *(pa.field(f"step_{name}_minor", pa.int64()) for name in STEP_NAMES),
         pa.field("price_minor", pa.int64()),
     ]
 )
@@ -56,7 +56,8 @@ def decide_batch(service: InService, batch: pa.RecordBatch, channels: Sequence[s
     -------
     pyarrow.RecordBatch
         Shape (n,): `status` (`quoted`, `referred`, `declined`, or `refused` for a row that is no valid risk),
-        `codes` (why, separated by `;`), the risk premium, each ladder step and the price, minor units.
+        `codes` (why, separated by `;`), the risk premium as the model gave it, each ladder step
+        (`step_<name>_minor`; they add up to the price) and the price, minor units.
     """
     size = batch.num_rows
     codes: list[list[str]] = [[] for _ in range(size)]

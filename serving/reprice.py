@@ -41,6 +41,7 @@ CARRIED = {
     "channel": pa.string(),
     "premium_minor": pa.int64(),
 }
+KEYS = {"customer_id": pa.int64(), "seller_id": pa.int64()}
 TABLE = "prices"
 
 
@@ -113,7 +114,7 @@ def reprice(
     Raises
     ------
     PortfolioError
-        If columns or products are missing.
+        If the file cannot be read, or columns or products are missing or of types that do not fit.
     """
     product_rows, schema = _inspect(portfolio, services)
     total = sum(product_rows.values())
@@ -157,13 +158,14 @@ def _inspect(portfolio: Path, services: Mapping[str, InService]) -> tuple[dict[s
     """Count rows by product and check that each product's columns are there."""
     counts: dict[str, int] = {}
     schema: pa.Schema | None = None
-    for batch in scan_batches(portfolio):
+    for batch in _readable(portfolio):
         schema = schema or batch.schema
         missing = [name for name in ("product", "channel") if name not in batch.schema.names]
         if missing:
             raise PortfolioError(
                 f"{portfolio.name} lacks the columns {', '.join(missing)}; it has {batch.schema.names}"
             )
+        _check_types(portfolio, batch)
         for item in pc.value_counts(batch.column("product")).to_pylist():
             counts[str(item["values"])] = counts.get(str(item["values"]), 0) + int(item["counts"])
     if schema is None:
@@ -176,6 +178,26 @@ def _inspect(portfolio: Path, services: Mapping[str, InService]) -> tuple[dict[s
     for code in counts:
         _check_columns(portfolio, services[code], schema)
     return counts, schema
+
+
+def _readable(portfolio: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from scan_batches(portfolio)
+    except pa.ArrowInvalid as error:
+        raise PortfolioError(f"{portfolio.name} cannot be read: {error}") from error
+
+
+def _check_types(portfolio: Path, batch: pa.RecordBatch) -> None:
+    """Refuse ids and amounts that are no integers before any work is done."""
+    for name, kind in {**CARRIED, **KEYS}.items():
+        if name in batch.schema.names:
+            try:
+                pc.cast(batch.column(name), kind)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                found = batch.schema.field(name).type
+                raise PortfolioError(
+                    f"{portfolio.name}: column {name!r} is {found}, wanted is {kind}: {error}"
+                ) from error
 
 
 def _check_columns(portfolio: Path, service: InService, schema: pa.Schema) -> None:
@@ -219,7 +241,8 @@ def _labels(
     parts: list[pa.Table] = []
     for batch in scan_batches(portfolio, ["product", *present]):
         own = batch.filter(pc.equal(batch.column("product"), service.product.code))
-        parts.append(pa.Table.from_batches([own]).select(present))
+        columns = {n: pc.cast(own.column(n), KEYS.get(n, own.column(n).type)) for n in present}
+        parts.append(pa.table(columns))
     labels = pa.concat_tables(parts)
     for name in keys:
         if name not in present:
