@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
+from pydantic import ValidationError
 from rich.console import Console
 
 from data.column_map import load_column_map
@@ -23,10 +25,11 @@ from serving.api import create_app
 from serving.compose import find_product, load_services, open_service
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
+from serving.errors import RequestError
 from serving.jobs import portfolio_in_force, promote_model, sync_serving, train_product
 from serving.reprice import reprice as reprice_portfolio
 from serving.settings import Settings
-from serving.wire import QuoteRequest, RecommendationRequest
+from serving.wire import LARGEST_INTEGER, QuoteRequest, RecommendationRequest
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Pricing for internet insurance."
@@ -48,6 +51,14 @@ def _settings(lake: Path | None = None, clock: datetime | None = None) -> Settin
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _read_request(text: str, source: str) -> QuoteRequest:
+    try:
+        return QuoteRequest.model_validate_json(text)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise RequestError(f"{source} is no request for a quote: {faults}") from error
 
 
 @app.command()
@@ -139,25 +150,23 @@ def quote(
     """Price one risk as the service would, store the quote and draw its ladder."""
     with refusals(console):
         text = sys.stdin.read() if str(request) == "-" else request.read_text(encoding="utf-8")
-        service = open_service(_settings(lake, clock))
-        console.print(render.quote_panel(service.quote(QuoteRequest.model_validate_json(text))))
-        service.close()
+        wanted = _read_request(text, str(request))
+        with closing(open_service(_settings(lake, clock))) as service:
+            console.print(render.quote_panel(service.quote(wanted)))
 
 
 @app.command()
 def recommend(
-    customer: Annotated[int, typer.Argument(help="Customer id.")],
+    customer: Annotated[int, typer.Argument(min=0, max=LARGEST_INTEGER, help="Customer id.")],
     k: Annotated[int, typer.Option(min=1, max=50)] = 3,
     clock: AsOf = None,
     lake: Lake = None,
 ) -> None:
     """Rank the products that suit a customer."""
     with refusals(console):
-        service = open_service(_settings(lake, clock))
-        console.print(
-            render.recommendation_table(service.recommend(RecommendationRequest(customer_id=customer, k=k)))
-        )
-        service.close()
+        with closing(open_service(_settings(lake, clock))) as service:
+            found = service.recommend(RecommendationRequest(customer_id=customer, k=k))
+            console.print(render.recommendation_table(found))
 
 
 @app.command()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-REFUSALS = (DataError, FeatureError, ModelError, PricingError, ServingError, OSError)
+# A file that is no UTF-8 text is a fault of the file, as one that is absent.
+REFUSALS = (DataError, FeatureError, ModelError, PricingError, ServingError, OSError, UnicodeDecodeError)
 
 
 @contextmanager

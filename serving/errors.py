@@ -8,6 +8,7 @@ ServingError
 ├── NoChampionError          no model of the product has been promoted
 ├── BundleMismatchError      a model was trained for another product file than the one in service
 ├── PortfolioError           a portfolio cannot be repriced as it stands
+├── RequestError             a file holds no request of the documented form
 └── StoreError               the serving store is missing or of another layout
 """
 
@@ -64,6 +65,10 @@ class BundleMismatchError(ServingError):
 
 class PortfolioError(ServingError):
     """A portfolio cannot be repriced as it stands."""
+
+
+class RequestError(ServingError):
+    """A file holds no request of the documented form."""
 
 
 class StoreError(ServingError):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from data.errors import SourceError
 from data.store import connect, write_parquet_atomic
 from models.errors import PromotionError
 from models.families import FitSettings
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
-    import pyarrow as pa
 
     from features.spec import FeatureSpec
     from pricing.product import Product
@@ -75,8 +76,15 @@ def product_table(
     if data is None:
         table = training_table(con, product, as_of)
     else:
-        table = pa_csv.read_csv(data) if data.suffix == ".csv" else pq.read_table(data)
+        table = _read_table(data)
     return attach_profiles(con, table, product, spec)
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pa_csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
 
 
 def train_product(
