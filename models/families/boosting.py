@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from models.links import Link
     from models.tables import TableModel
 
+# Claims that a leaf should rest on.
+LEAF_CLAIMS = 15.0
+# With fewer claims the rounds are chosen by cross-validation over so many folds.
+CROSS_CLAIMS, FOLDS = 5_000, 5
 # Rounds, leaves and rows of the short booster that ranks pairs.
 RANKING_ROUNDS, RANKING_LEAVES, RANKING_ROWS = 120, 8, 200_000
 
@@ -174,11 +178,14 @@ def _pair_gains(text: str) -> list[tuple[tuple[int, int], float]]:
 
 def _boost(design: Design, settings: FitSettings, constraints: list[list[int]] | None) -> str:
     rows = np.random.default_rng(settings.seed).permutation(len(design.target))
-    stop = rows[: max(int(len(rows) * settings.stopping_share), 1)]
-    learn = np.sort(rows[len(stop) :])
     parameters = _parameters(design, settings)
     if constraints is not None:
         parameters["interaction_constraints"] = constraints
+    if _claims(design) < CROSS_CLAIMS:
+        rounds = _cross_validated_rounds(design, settings, parameters, np.array_split(rows, FOLDS))
+        return str(lgb.train(parameters, _dataset(design, None, parameters), rounds).model_to_string())
+    stop = rows[: max(int(len(rows) * settings.stopping_share), 1)]
+    learn = np.sort(rows[len(stop) :])
     fitted = _dataset(design, learn, parameters)
     judge = _dataset(design, np.sort(stop), parameters, fitted)
     booster = lgb.train(
@@ -189,6 +196,30 @@ def _boost(design: Design, settings: FitSettings, constraints: list[list[int]] |
         callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
     )
     return str(booster.model_to_string(num_iteration=booster.best_iteration))
+
+
+def _claims(design: Design) -> float:
+    """Count the claims of the learn rows; each row of a severity is one."""
+    counted = design.objective in {"poisson", "binary"}
+    return float(design.target @ design.weight) if counted else float(len(design.target))
+
+
+def _cross_validated_rounds(
+    design: Design, settings: FitSettings, parameters: dict[str, Any], parts: list[NDArray[np.int64]]
+) -> int:
+    """Choose the rounds by cross-validation: a tenth of few claims would be too noisy a judge."""
+    folds = [
+        (np.sort(np.concatenate(parts[:i] + parts[i + 1 :])), np.sort(part)) for i, part in enumerate(parts)
+    ]
+    history = lgb.cv(
+        parameters,
+        _dataset(design, None, parameters),
+        settings.rounds,
+        folds=folds,
+        callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
+    )
+    (losses,) = (values for name, values in history.items() if name.endswith("-mean"))
+    return len(losses)
 
 
 def _dataset(
@@ -212,16 +243,18 @@ def _dataset(
 
 
 def _parameters(design: Design, settings: FitSettings) -> dict[str, Any]:
-    """Give settings that rest on the number of rows and nothing else; none was chosen on test rows.
+    """Give settings that rest on the number of rows and claims alone; none was chosen on test rows.
 
-    Leaves need about one row in a thousand (at least 20), so that small tables get small trees.
+    A leaf needs one row in a thousand, and rows enough for about `LEAF_CLAIMS` claims, so that small tables
+    and rare claims get small trees.
     """
     size = len(design.target)
+    least_rows = max(size / 1000, LEAF_CLAIMS * size / max(_claims(design), 1.0))
     chosen: dict[str, Any] = {
         "objective": design.objective,
         "learning_rate": settings.learning_rate,
         "num_leaves": 31 if size >= 20_000 else 15,
-        "min_data_in_leaf": int(np.clip(size // 1000, 20, 500)),
+        "min_data_in_leaf": int(np.clip(least_rows, 20, 500)),
         "feature_fraction": 0.7,
         "bagging_fraction": 0.75,
         "bagging_freq": 1,
