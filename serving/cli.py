@@ -163,10 +163,9 @@ def recommend(
     lake: Lake = None,
 ) -> None:
     """Rank the products that suit a customer."""
-    with refusals(console):
-        with closing(open_service(_settings(lake, clock))) as service:
-            found = service.recommend(RecommendationRequest(customer_id=customer, k=k))
-            console.print(render.recommendation_table(found))
+    with refusals(console), closing(open_service(_settings(lake, clock))) as service:
+        found = service.recommend(RecommendationRequest(customer_id=customer, k=k))
+        console.print(render.recommendation_table(found))
 
 
 @app.command()

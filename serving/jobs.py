@@ -73,10 +73,7 @@ def product_table(
     as_of
         Nothing later is looked at.
     """
-    if data is None:
-        table = training_table(con, product, as_of)
-    else:
-        table = _read_table(data)
+    table = training_table(con, product, as_of) if data is None else _read_table(data)
     return attach_profiles(con, table, product, spec)
 
 
