@@ -112,6 +112,7 @@ def example_quote(settings: Settings) -> QuoteRequest:
         JOIN (SELECT customer_id, count(*) AS orders, count(returned_at) AS returns FROM orders GROUP BY 1) o
             USING (customer_id)
         WHERE q.product = 'return_freight' AND o.returns >= 5 AND q.quoted_at < $moment
+            AND q.price_minor BETWEEN 200 AND 500  -- neither the safest nor one that is referred
         ORDER BY q.quoted_at DESC, q.quote_id LIMIT 1
     """
     with connect(settings.lake) as con:

@@ -35,7 +35,8 @@ def quote_panel(quote: Quote) -> RenderableType:
         ladder.add_section()
         ladder.add_row("[bold]Price", "[bold]价格", f"[bold]{quote.price.amount} {quote.price.currency}")
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(ladder)
+    if quote.ladder:
+        grid.add_row(ladder)
     for outcome in quote.outcomes:
         grid.add_row(f"[yellow]{outcome.effect}[/]: {outcome.message.en} {outcome.message.zh}")
     for reason in quote.reasons:
@@ -135,7 +136,8 @@ def recommendation_table(found: Recommendations) -> RenderableType:
     """Draw ranked offers and what was left out."""
     table = Table(title=f"Recommendations for customer {found.customer_id}")
     for heading in ("rank", "product", "rate a month", "why"):
-        table.add_column(heading, justify="right" if heading in {"rank", "rate a month"} else "left")
+        justify = "right" if heading in {"rank", "rate a month"} else "left"
+        table.add_column(heading, justify=justify, overflow="fold")
     for rank, offer in enumerate(found.offers, 1):
         why = " ".join(f"{reason.en} {reason.zh}" for reason in offer.reasons)
         table.add_row(str(rank), f"{offer.name.en} {offer.name.zh}", f"{offer.rate:.2%}", why)
