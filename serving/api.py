@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from fastapi import Depends, FastAPI, Path, Request, Response
 
-from serving.problems import install_problems, problem_response
+from serving.problems import document_problems, install_problems, problem_response
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
 from serving.wire import (
     Health,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 Responses: TypeAlias = "dict[int | str, dict[str, Any]]"
-PROBLEM: dict[str, Any] = {"model": Problem, "content": {"application/problem+json": {}}}
+PROBLEM: dict[str, Any] = {"model": Problem}
 INVALID: Responses = {422: {**PROBLEM, "description": "The request names what is wrong and what is allowed"}}
 UNKNOWN: Responses = {404: {**PROBLEM, "description": "Not found"}}
 NOT_IN_FORCE: Responses = {409: {**PROBLEM, "description": "The rating plan is not in force today"}}
@@ -66,6 +66,7 @@ def create_app(open_service: Callable[[], QuoteService]) -> FastAPI:
     )
     install_problems(app)
     _add_routes(app)
+    document_problems(app)
     return app
 
 

@@ -203,13 +203,14 @@ def recommendations_view(customer_id: int, ranking: Ranking, as_of: datetime) ->
 def product_view(service: InService, needs: Iterable[str]) -> ProductInfo:
     """Describe a product as a channel must know it."""
     product = service.product
+    factors = {factor.name for factor in product.factors}
     return ProductInfo(
         code=product.code,
         version=product.version,
         name=local(product.name),
         currency=product.currency,
         cover=product.cover.model_dump(mode="json", exclude_none=True),
-        needs=list(needs),
+        needs=[name for name in needs if name not in factors],
         factors=[_factor(factor) for factor in product.factors],
         channels=sorted(service.plan.commission),
         plan=service.plan.code,
