@@ -136,8 +136,9 @@ def recommendation_table(found: Recommendations) -> RenderableType:
     """Draw ranked offers and what was left out."""
     table = Table(title=f"Recommendations for customer {found.customer_id}")
     for heading in ("rank", "product", "rate a month", "why"):
-        justify = "right" if heading in {"rank", "rate a month"} else "left"
-        table.add_column(heading, justify=justify, overflow="fold")
+        table.add_column(
+            heading, justify="right" if heading in {"rank", "rate a month"} else "left", overflow="fold"
+        )
     for rank, offer in enumerate(found.offers, 1):
         why = " ".join(f"{reason.en} {reason.zh}" for reason in offer.reasons)
         table.add_row(str(rank), f"{offer.name.en} {offer.name.zh}", f"{offer.rate:.2%}", why)
