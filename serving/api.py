@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from fastapi import Depends, FastAPI, Path, Request, Response
 
+from serving.events import EventAnswers, EventBatch  # noqa: TC001 - likewise
 from serving.problems import document_problems, install_problems, problem_response
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
 from serving.wire import (
+    ConsentRequest,
+    Consents,
     Health,
     Problem,
     ProductInfo,
@@ -39,6 +42,7 @@ def _service(request: Request) -> QuoteService:
 
 Service = Annotated[QuoteService, Depends(_service)]
 QuoteId = Annotated[str, Path(max_length=64)]
+Purpose = Annotated[str, Path(max_length=64)]
 CustomerId = Annotated[int, Path(ge=0, le=2**63 - 1)]
 
 
@@ -87,6 +91,23 @@ def _add_routes(app: FastAPI) -> None:
     async def read_risk_profile(customer_id: CustomerId, service: Service) -> RiskProfile:
         """Give the features of a customer as of now."""
         return service.risk_profile(customer_id)
+
+    @app.post("/v1/events", responses=INVALID)
+    async def take_events(body: EventBatch, service: Service) -> EventAnswers:
+        """Take up to 1,000 orders, returns and claims; each gets its own answer."""
+        return service.take_events(body)
+
+    @app.put("/v1/customers/{customer_id}/consents/{purpose}", responses=UNKNOWN | INVALID)
+    async def set_consent(
+        customer_id: CustomerId, purpose: Purpose, body: ConsentRequest, service: Service
+    ) -> Consents:
+        """Grant or withdraw the consent for a purpose; the next quote follows it."""
+        return service.set_consent(customer_id, purpose, granted=body.granted)
+
+    @app.get("/v1/customers/{customer_id}/consents", responses=INVALID)
+    async def read_consents(customer_id: CustomerId, service: Service) -> Consents:
+        """Give what a customer has granted or withdrawn."""
+        return service.consents(customer_id)
 
     @app.post("/v1/recommendations", responses=UNKNOWN | INVALID)
     async def recommend(body: RecommendationRequest, service: Service) -> Recommendations:

@@ -15,6 +15,7 @@ from serving.clock import wall_clock
 from serving.engine import InService
 from serving.errors import UnknownProductError
 from serving.history import HistoryStore
+from serving.live import LiveStore
 from serving.profiles import ProfileReader
 from serving.quotes import QuoteStore
 from serving.service import QuoteService
@@ -112,7 +113,8 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
     """
     spec = default_spec()
     services, out_of_service = load_services(settings, spec)
-    history = HistoryStore(settings.history)
+    live = LiveStore(settings.live, spec)
+    history = HistoryStore(settings.history, settings.live)
     readers = {
         code: ProfileReader(spec, service.product.profile.features, history)
         for code, service in services.items()
@@ -125,6 +127,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         rates=PurchaseRates.load(settings.rates) if settings.rates.is_file() else None,
         spec=spec,
         history=history,
+        live=live,
         quotes=QuoteStore(settings.quotes),
         clock=clock or wall_clock(settings.clock),
     )

@@ -4,6 +4,7 @@ ServingError
 ├── UnknownProductError      no such product is in service
 ├── UnknownQuoteError        no quote has this id
 ├── UnknownCustomerError     the serving store has never heard of this customer
+├── UnknownPurposeError      no source of features has this purpose
 ├── MissingEntityError       the product's profile needs a customer or seller that was not named
 ├── NoChampionError          no model of the product has been promoted
 ├── BundleMismatchError      a model was trained for another product file than the one in service
@@ -45,6 +46,15 @@ class UnknownQuoteError(ServingError):
 
 class UnknownCustomerError(ServingError):
     """The serving store has never heard of this customer."""
+
+
+class UnknownPurposeError(ServingError):
+    """No source of features has this purpose."""
+
+    def __init__(self, purpose: str, known: Iterable[str]) -> None:
+        self.purpose = purpose
+        self.known = tuple(sorted(known))
+        super().__init__(f"no feature is used for {purpose!r}; allowed: {', '.join(self.known)}")
 
 
 class MissingEntityError(ServingError):

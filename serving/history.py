@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from features.partials import condition, event_time
 from serving.clock import EPOCH, to_micros
 from serving.errors import StoreError
+from serving.event_tables import create_event_table, event_columns, insert_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = "tuple[int | str, ...]"
 
-LAYOUT = "1"
+LAYOUT = "2"
 BATCH = 50_000
+KNOWN = {
+    "order": ("orders", "SELECT order_id FROM orders ORDER BY 1"),
+    "return": ("orders", "SELECT order_id FROM orders WHERE returned_at IS NOT NULL ORDER BY 1"),
+    "claim": ("claims", "SELECT claim_id FROM claims ORDER BY 1"),
+}
 FACTS = ("birth_date", "region", "city_tier", "registered_us", "owned_seller_id")
 
 
@@ -114,6 +120,7 @@ def build_history(
             if progress:
                 progress(source.name)
             written[source.name] = _copy_source(con, store, source, present=source.table in tables)
+        written["known"] = _copy_known(con, store, tables)
         written["facts"] = _copy_facts(con, store, present="customers" in tables)
         written["holdings"] = _copy_holdings(con, store, present="policies" in tables)
         store.execute("CREATE TABLE meta (layout TEXT NOT NULL)")
@@ -125,11 +132,8 @@ def build_history(
     return written
 
 
-def _copy(
-    con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, query: str, table: str, width: int
-) -> int:
+def _copy(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, query: str, insert: str) -> int:
     rows = 0
-    insert = f"INSERT INTO {table} VALUES ({', '.join('?' * width)})"  # noqa: S608 - names come from definitions
     result = con.execute(query)
     while batch := result.fetchmany(BATCH):
         store.executemany(insert, batch)
@@ -137,25 +141,26 @@ def _copy(
     return rows
 
 
-def _event_columns(source: Source) -> list[str]:
-    return [*source.keys, *(c for c in (*source.levels, *source.measures) if c not in source.keys)]
-
-
 def _copy_source(
     con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, source: Source, *, present: bool
 ) -> int:
-    columns = _event_columns(source)
-    table = f"events_{source.name}"
-    store.execute(f"CREATE TABLE {table} (time_us INTEGER NOT NULL, {', '.join(columns)})")
+    columns = event_columns(source)
+    create_event_table(store, source)
+    if not present:
+        return 0
+    chosen = ", ".join(columns)
+    kept = f"{source.time} IS NOT NULL" + (f" AND {condition(source.where)}" if source.where else "")
+    query = f"SELECT {event_time(source)}, {chosen} FROM {source.table} WHERE {kept}"  # noqa: S608
+    return _copy(con, store, query, insert_statement(source))
+
+
+def _copy_known(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, tables: set[str]) -> int:
+    """Copy the ids of orders, returns and claims, so that an event sent again later does not count twice."""
     rows = 0
-    if present:
-        chosen = ", ".join(columns)
-        kept = f"{source.time} IS NOT NULL" + (f" AND {condition(source.where)}" if source.where else "")
-        query = f"SELECT {event_time(source)}, {chosen} FROM {source.table} WHERE {kept}"  # noqa: S608
-        rows = _copy(con, store, query, table, len(columns) + 1)
-    for key in source.keys:
-        if key.endswith("_id"):
-            store.execute(f"CREATE INDEX {table}_{key} ON {table} ({key}, time_us)")
+    for kind, (table, query) in KNOWN.items():
+        store.execute(f"CREATE TABLE known_{kind} (key INTEGER PRIMARY KEY)")
+        if table in tables:
+            rows += _copy(con, store, query, f"INSERT INTO known_{kind} VALUES (?)")  # noqa: S608 - constant names
     return rows
 
 
@@ -167,7 +172,7 @@ def _copy_facts(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, *, pr
         "SELECT customer_id, CAST(birth_date AS VARCHAR), region, CAST(city_tier AS INTEGER), "
         "epoch_us(registered_at), owned_seller_id FROM customers"
     )
-    return _copy(con, store, query, "facts", len(FACTS) + 1)
+    return _copy(con, store, query, "INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?)")
 
 
 def _copy_holdings(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, *, present: bool) -> int:
@@ -177,7 +182,7 @@ def _copy_holdings(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, *,
     rows = 0
     if present:
         query = "SELECT customer_id, product, epoch_us(inception_at), epoch_us(expiry_at) FROM policies"
-        rows = _copy(con, store, query, "holdings", 4)
+        rows = _copy(con, store, query, "INSERT INTO holdings VALUES (?, ?, ?, ?)")
     store.execute("CREATE INDEX holdings_customer ON holdings (customer_id, expiry_us)")
     return rows
 
@@ -189,6 +194,8 @@ class HistoryStore:
     ----------
     path
         File that `build_history` wrote.
+    live
+        File of a `LiveStore`, whose events are read beside those of the snapshot; none when absent.
 
     Raises
     ------
@@ -196,7 +203,7 @@ class HistoryStore:
         If the file is missing or of another layout.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, live: Path | None = None) -> None:
         if not path.is_file():
             raise StoreError(f"there is no serving store at {path}. Hint: run `premia sync`")
         self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
@@ -208,6 +215,9 @@ class HistoryStore:
         if layout != (LAYOUT,):
             self.close()
             raise StoreError(f"{path} has layout {layout}, wanted is {LAYOUT}. Hint: run `premia sync`")
+        self._schemas = ("main",) if live is None else ("main", "live")
+        if live is not None:
+            self._connection.execute("ATTACH DATABASE ? AS live", (f"file:{live}?mode=ro",))
 
     def close(self) -> None:
         """Give the file back."""
@@ -242,14 +252,22 @@ class HistoryStore:
         until: int,
     ) -> list[Row]:
         match = " AND ".join(f"{column} = ?" for column in evaluator.entity.keys)
-        chosen = ", ".join(("time_us", *columns))
-        query = (
-            f"SELECT {chosen} FROM events_{source.name} "  # noqa: S608 - names come from definitions
-            f"WHERE {match} AND time_us >= ? AND time_us < ? ORDER BY time_us"
+        part = (
+            f"SELECT {', '.join(('time_us', *columns))} FROM {{}}.events_{source.name} "  # noqa: S608 - from definitions
+            f"WHERE {match} AND time_us >= ? AND time_us < ?"
         )
-        return self._connection.execute(
-            query, (*key, since if since is not None else -(2**62), until)
-        ).fetchall()
+        query = " UNION ALL ".join(part.format(schema) for schema in self._schemas) + " ORDER BY time_us"
+        bound = (*key, since if since is not None else -(2**62), until)
+        return self._connection.execute(query, bound * len(self._schemas)).fetchall()
+
+    def known(self, keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Give those of some (kind, key) pairs that the snapshot holds (`order`, `return`, `claim`)."""
+        found = []
+        for kind, key in keys:
+            query = f"SELECT 1 FROM main.known_{kind} WHERE key = ?"  # noqa: S608 - kinds are our own
+            if kind in KNOWN and self._connection.execute(query, (key,)).fetchone():
+                found.append((kind, key))
+        return found
 
     def facts(self, customer_id: int, as_of: datetime) -> CustomerFacts | None:
         """Fetch what is known of a customer; None when nothing is."""

@@ -14,6 +14,7 @@ from serving.errors import (
     MissingEntityError,
     UnknownCustomerError,
     UnknownProductError,
+    UnknownPurposeError,
     UnknownQuoteError,
 )
 from serving.wire import Problem, ProblemItem
@@ -73,6 +74,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
     RiskError: (422, "risk-not-usable", "The risk cannot be priced as described", _risk_items),
     UnknownChannelError: (422, "unknown-channel", "The channel is not in the rating plan", _channel_items),
     UnknownProductError: (422, "unknown-product", "The product is not in service", _product_items),
+    UnknownPurposeError: (404, "unknown-purpose", "No feature is used for this purpose", _no_items),
     MissingEntityError: (
         422,
         "missing-entity",

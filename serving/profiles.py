@@ -9,7 +9,7 @@ from features.evaluate import Evaluator
 from serving.clock import to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from features.derive import Value
@@ -33,17 +33,25 @@ class ProfileReader:
 
     def __init__(self, spec: FeatureSpec, names: Sequence[str], history: HistoryStore) -> None:
         self.names = tuple(names)
-        self._evaluator = Evaluator(spec, names)
+        self._spec = spec
         self._history = history
-        self._kept: OrderedDict[tuple[str, Key, int], Mapping[str, Value]] = OrderedDict()
+        self._purposes = {name: frozenset(spec.purposes_of(name)) for name in names}
+        self._evaluators: dict[tuple[str, ...], Evaluator] = {}
+        self._kept: OrderedDict[tuple[str, Key, int, tuple[str, ...]], Mapping[str, Value]] = OrderedDict()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Key columns of the entities whose history the features look at, for example `customer_id`."""
-        entities = (evaluator.entity for evaluator in self._evaluator.entities.values())
+        entities = self._spec.entities_of(self.names)
         return tuple(dict.fromkeys(column for entity in entities for column in entity.keys))
 
-    def read(self, keys: Mapping[str, int | str | None], as_of: datetime) -> dict[str, Value]:
+    def withheld(self, withdrawn: Collection[str]) -> tuple[str, ...]:
+        """Name the features that may not be evaluated when the consent for some purposes is missing."""
+        return tuple(name for name in self.names if not self._purposes[name].isdisjoint(withdrawn))
+
+    def read(
+        self, keys: Mapping[str, int | str | None], as_of: datetime, withdrawn: Collection[str] = ()
+    ) -> dict[str, Value]:
         """Evaluate the features.
 
         Parameters
@@ -52,21 +60,37 @@ class ProfileReader:
             Value by key column (`customer_id`, ...); without one, the features of its entities are null.
         as_of
             UTC without zone; only what was known strictly before counts.
+        withdrawn
+            Purposes without the customer's consent: features that need one are null, and their sources are
+            not read for them.
         """
         as_of_us = to_micros(as_of)
         found: dict[str, Value] = dict.fromkeys(self.names)
-        for name, evaluator in self._evaluator.entities.items():
-            key = tuple(value for column in evaluator.entity.keys if (value := keys.get(column)) is not None)
-            if len(key) == len(evaluator.entity.keys):
+        for name, evaluator in self._evaluator(withdrawn).entities.items():
+            columns = evaluator.entity.keys
+            key = tuple(value for column in columns if (value := keys.get(column)) is not None)
+            if len(key) == len(columns):
                 found.update(self._one(name, evaluator, key, as_of_us))
         return found
+
+    def forget(self, seller_id: int) -> None:
+        """Drop what is kept of a seller, because an event of an earlier day came in late."""
+        for place in [place for place in self._kept if place[1] == (seller_id,)]:
+            del self._kept[place]
+
+    def _evaluator(self, withdrawn: Collection[str]) -> Evaluator:
+        dropped = self.withheld(withdrawn) if withdrawn else ()
+        if dropped not in self._evaluators:
+            kept = [name for name in self.names if name not in dropped]
+            self._evaluators[dropped] = Evaluator(self._spec, kept)
+        return self._evaluators[dropped]
 
     def _one(self, name: str, evaluator: EntityEvaluator, key: Key, as_of_us: int) -> Mapping[str, Value]:
         floored = evaluator.entity.floor(as_of_us)
         if evaluator.entity.grain_us == 1:
             return evaluator.evaluate(self._history.events(evaluator, key, floored), floored)
         # With a coarse grain the profile holds until the next multiple: a giant seller is read once a day.
-        place = (name, key, floored)
+        place = (name, key, floored, evaluator.names)
         if place not in self._kept:
             self._kept[place] = evaluator.evaluate(self._history.events(evaluator, key, floored), floored)
             if len(self._kept) > KEPT_SELLERS:

@@ -10,11 +10,17 @@ from models.recommend import rank
 from pricing.factors import read_risk
 from serving import views
 from serving.engine import decide
-from serving.errors import MissingEntityError, UnknownCustomerError, UnknownProductError
+from serving.errors import (
+    MissingEntityError,
+    UnknownCustomerError,
+    UnknownProductError,
+    UnknownPurposeError,
+)
 from serving.quotes import QuoteRecord
+from serving.wire import Consents
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Set
     from datetime import datetime
 
     from features.spec import FeatureSpec
@@ -22,7 +28,9 @@ if TYPE_CHECKING:
     from pricing.factors import FactorValue
     from serving.clock import Clock
     from serving.engine import InService
+    from serving.events import EventAnswers, EventBatch
     from serving.history import CustomerFacts, HistoryStore
+    from serving.live import LiveStore
     from serving.profiles import ProfileReader
     from serving.quotes import QuoteStore
     from serving.wire import (
@@ -48,8 +56,8 @@ class QuoteService:
         Profile reader of the customer's risk profile as people see it.
     rates
         Purchase rates of the recommender; None when none was fitted.
-    spec, history, quotes, clock
-        Feature definitions, serving store, quote store, and the time.
+    spec, history, live, quotes, clock
+        Feature definitions, snapshot of the histories, events since then, quote store, and the time.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class QuoteService:
         rates: PurchaseRates | None,
         spec: FeatureSpec,
         history: HistoryStore,
+        live: LiveStore,
         quotes: QuoteStore,
         clock: Clock,
     ) -> None:
@@ -71,6 +80,7 @@ class QuoteService:
         self._rates = rates
         self._spec = spec
         self._history = history
+        self._live = live
         self._quotes = quotes
         self._clock = clock
 
@@ -87,7 +97,8 @@ class QuoteService:
         service.plan.check_effective(now.date())
         service.plan.terms(request.channel)
         risk = read_risk(service.product.factors, request.risk)
-        profile = self._profile(request, risk, now)
+        withdrawn = self._withdrawn(request.customer_id, request.withdrawn_purposes)
+        profile = self._profile(request, risk, now, withdrawn)
         facts, known = self._facts(request.customer_id, now)
         decision = decide(service, risk, profile, facts, request.channel)
         quote = views.quote_view(
@@ -97,6 +108,7 @@ class QuoteService:
             decision=decision,
             risk=risk,
             profile=profile,
+            withheld=self._readers[request.product].withheld(withdrawn),
             spec=self._spec,
             created_at=now,
             expires_at=now + timedelta(minutes=service.product.quote_valid_minutes),
@@ -140,8 +152,38 @@ class QuoteService:
         """
         now = self._clock()
         facts = self._known_customer(customer_id, now)
-        values = self._overview.read({"customer_id": customer_id}, now)
-        return views.profile_view(facts, values, self._spec, now)
+        withdrawn = self._withdrawn(customer_id)
+        values = self._overview.read({"customer_id": customer_id}, now, withdrawn)
+        return views.profile_view(facts, values, self._overview.withheld(withdrawn), self._spec, now)
+
+    def take_events(self, batch: EventBatch) -> EventAnswers:
+        """Take events; those accepted are on the disk when this returns, and the next quote sees them."""
+        named = [(event.get("type"), event.get("claim_id", event.get("order_id"))) for event in batch.events]
+        keys = [(kind, key) for kind, key in named if isinstance(kind, str) and isinstance(key, int)]
+        answers, facts = self._live.accept(batch.events, self._clock(), self._history.known(keys))
+        for seller in {fact.row["seller_id"] for fact in facts}:
+            for reader in (*self._readers.values(), self._overview):
+                if isinstance(seller, int):
+                    reader.forget(seller)
+        return answers
+
+    def set_consent(self, customer_id: int, purpose: str, *, granted: bool) -> Consents:
+        """Record a consent or its withdrawal.
+
+        Raises
+        ------
+        UnknownPurposeError
+            If no source of features has this purpose.
+        """
+        known = {source.purpose for source in self._spec.sources}
+        if purpose not in known:
+            raise UnknownPurposeError(purpose, known)
+        self._live.set_consent(customer_id, purpose, granted=granted, now=self._clock())
+        return self.consents(customer_id)
+
+    def consents(self, customer_id: int) -> Consents:
+        """Give what a customer has granted or withdrawn."""
+        return Consents(customer_id=customer_id, purposes=self._live.consents(customer_id))
 
     def recommend(self, request: RecommendationRequest) -> Recommendations:
         """Rank the products that the customer may hold and does not hold yet.
@@ -173,6 +215,7 @@ class QuoteService:
     def close(self) -> None:
         """Give the stores back."""
         self._history.close()
+        self._live.close()
         self._quotes.close()
 
     def _in_service(self, product: str) -> InService:
@@ -181,7 +224,7 @@ class QuoteService:
         return self.products[product]
 
     def _profile(
-        self, request: QuoteRequest, risk: Mapping[str, FactorValue], now: datetime
+        self, request: QuoteRequest, risk: Mapping[str, FactorValue], now: datetime, withdrawn: Set[str]
     ) -> dict[str, int | float | None]:
         reader = self._readers[request.product]
         levels = {name: value for name, value in risk.items() if isinstance(value, str)}
@@ -189,7 +232,11 @@ class QuoteService:
         for column in reader.keys:
             if keys.get(column) is None:
                 raise MissingEntityError(column, request.product)
-        return reader.read(keys, now)
+        return reader.read(keys, now, withdrawn)
+
+    def _withdrawn(self, customer_id: int | None, more: Iterable[str] = ()) -> Set[str]:
+        recorded = {} if customer_id is None else self._live.consents(customer_id)
+        return {purpose for purpose, granted in recorded.items() if not granted} | set(more)
 
     def _facts(
         self, customer_id: int | None, now: datetime

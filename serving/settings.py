@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         return self.lake / "_serving" / "history.sqlite"
 
     @property
+    def live(self) -> Path:
+        """SQLite file with the events that arrived since the last sync, and consents."""
+        return self.lake / "_serving" / "live.sqlite"
+
+    @property
     def quotes(self) -> Path:
         """SQLite file with every quote given."""
         return self.lake / "_serving" / "quotes.sqlite"

@@ -27,7 +27,7 @@ from serving.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from features.derive import Value
@@ -55,6 +55,7 @@ def quote_view(
     decision: Decision,
     risk: Mapping[str, FactorValue],
     profile: Mapping[str, Value],
+    withheld: Sequence[str],
     spec: FeatureSpec,
     created_at: datetime,
     expires_at: datetime,
@@ -80,6 +81,7 @@ def quote_view(
         outcomes=[_outcome(outcome) for outcome in decision.outcomes],
         risk={name: _finite(value) for name, value in risk.items()},
         profile=dict(profile),
+        withheld=list(withheld),
         versions=_versions(service),
     )
 
@@ -164,7 +166,11 @@ def stored_quote(body: Mapping[str, Any]) -> Quote:
 
 
 def profile_view(
-    facts: CustomerFacts, values: Mapping[str, Value], spec: FeatureSpec, as_of: datetime
+    facts: CustomerFacts,
+    values: Mapping[str, Value],
+    withheld: Sequence[str],
+    spec: FeatureSpec,
+    as_of: datetime,
 ) -> RiskProfile:
     """Show features with their units and descriptions."""
     shown = []
@@ -177,6 +183,7 @@ def profile_view(
         customer_id=facts.customer_id,
         as_of=as_of,
         features=shown,
+        withheld=list(withheld),
         held=sorted(facts.held),
         feature_spec_hash=spec.hash(tuple(values)),
     )

@@ -63,6 +63,10 @@ class QuoteRequest(Wire):
     channel: Code = Field(description="Sales channel; it must be one of the rating plan's.")
     customer_id: Identity | None = Field(None, description="Who buys; needed where history is priced.")
     seller_id: Identity | None = Field(None, description="Who sells the goods (per-order covers).")
+    withdrawn_purposes: list[Code] = Field(
+        default_factory=list,
+        description="Purposes for which the customer's consent is missing, beside those on record.",
+    )
     risk: dict[FactorName, RiskValue] = Field(
         default_factory=dict,
         description="Rating factors by name, see GET /v1/products.",
@@ -138,6 +142,9 @@ class Quote(Wire):
     outcomes: list[RuleOutcome]
     risk: dict[str, float | str | None]
     profile: dict[str, float | int | None]
+    withheld: list[str] = Field(
+        default_factory=list, description="Profile features that were not evaluated for lack of consent."
+    )
     versions: Versions
 
 
@@ -156,8 +163,22 @@ class RiskProfile(Wire):
     customer_id: int
     as_of: datetime
     features: list[ProfileFeature]
+    withheld: list[str]
     held: list[str]
     feature_spec_hash: str
+
+
+class ConsentRequest(Wire):
+    """Grant or withdraw the consent for a purpose."""
+
+    granted: bool
+
+
+class Consents(Wire):
+    """What a customer has granted or withdrawn; a purpose that is not listed has not been decided."""
+
+    customer_id: int
+    purposes: dict[str, bool]
 
 
 class RecommendationRequest(Wire):
