@@ -12,6 +12,7 @@ from pricing.definitions import parse_definition
 from pricing.factors import Factor, Frozen, Name, NumberFactor, Text
 from pricing.money import exponent, to_minor
 from pricing.rules import Rule
+from pricing.score import ScoreScale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,6 +221,7 @@ class Product(Frozen):
     protected: tuple[str, ...] = ()
     split: Split
     models: Models = Models()
+    score: ScoreScale | None = None
     offer: Offer
     eligibility: tuple[Rule, ...] = ()
     underwriting: tuple[Rule, ...] = ()
@@ -227,7 +229,9 @@ class Product(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Product:
         exponent(self.currency)
-        for amount in (self.cover.limit, self.cover.deductible, self.cover.benefit, self.response.large_loss):
+        reference = None if self.score is None else self.score.reference
+        cover = self.cover
+        for amount in (cover.limit, cover.deductible, cover.benefit, self.response.large_loss, reference):
             if amount is not None:
                 to_minor(amount, self.currency)
         names = [factor.name for factor in self.factors] + list(self.profile.features)
