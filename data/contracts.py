@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from data.errors import ContractError, UnknownTableError, hint
+from data.errors import UnknownTableError, hint
+from data.schema import Check, Column, Contract, Partition, Reference, Visibility
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,175 +29,10 @@ __all__ = [
 
 CONTRACT_VERSION = "1"
 
-Visibility = Literal["public", "internal", "personal", "protected"]
-
 _ID = pa.int64()
 _MONEY = pa.int64()
 _TIME = pa.timestamp("us")
 _TEXT = pa.string()
-
-_SQL_TYPES: Mapping[pa.DataType, str] = MappingProxyType(
-    {
-        pa.int64(): "BIGINT",
-        pa.int8(): "TINYINT",
-        pa.float64(): "DOUBLE",
-        pa.bool_(): "BOOLEAN",
-        pa.string(): "VARCHAR",
-        pa.date32(): "DATE",
-        pa.timestamp("us"): "TIMESTAMP",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a contract.
-
-    Parameters
-    ----------
-    name : str
-        Column name, binding for everyone.
-    type : pyarrow.DataType
-        Storage type.
-    meaning : str
-        What one value says.
-    unit : str
-        Unit of the value, empty where there is none.
-    nullable : bool
-        Whether a value may be missing.
-    visibility : {"public", "internal", "personal", "protected"}
-        Who may see it: anyone, staff, staff with a reason to know the person, or nobody for pricing
-        (kept only to test models for unfair treatment).
-    minimum, maximum : int, float or date, optional
-        Inclusive bounds.
-    levels : tuple of str
-        The only texts allowed, empty for free text.
-    """
-
-    name: str
-    type: pa.DataType
-    meaning: str
-    unit: str = ""
-    nullable: bool = False
-    visibility: Visibility = "internal"
-    minimum: float | dt.date | None = None
-    maximum: float | dt.date | None = None
-    levels: tuple[str, ...] = ()
-
-    @property
-    def sql_type(self) -> str:
-        """Give the DuckDB name of the type."""
-        return _SQL_TYPES[self.type]
-
-    @property
-    def allowed(self) -> str:
-        """Say in words which values are allowed, empty when all of the type are."""
-        if self.levels:
-            return ", ".join(self.levels)
-        if self.minimum is not None and self.maximum is not None:
-            return f"{self.minimum} to {self.maximum}"
-        if self.minimum is not None:
-            return f"at least {self.minimum}"
-        return f"at most {self.maximum}" if self.maximum is not None else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A rule between columns of one row: DuckDB SQL that must not be false (null passes)."""
-
-    name: str
-    sql: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A column whose values are keys of another table."""
-
-    column: str
-    table: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """How the rows of a table spread over folders.
-
-    Parameters
-    ----------
-    by_product : bool
-        Whether ``product=<code>`` is the first folder (the column then lives in the path only).
-    month_of : str, optional
-        Timestamp column whose month is the folder.
-    month_key : str
-        Name of the month folder. Tables with risk columns use ``quoted_month`` because a product may
-        have a rating factor called ``month``, which the folder name would overwrite on reading.
-    """
-
-    by_product: bool = False
-    month_of: str | None = None
-    month_key: str = "month"
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Name the folders from the outermost inwards."""
-        product = ("product",) if self.by_product else ()
-        return (*product, self.month_key) if self.month_of else product
-
-
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """What one table must look like.
-
-    Parameters
-    ----------
-    name, meaning : str
-        Name of the table and what one row is.
-    key : str
-        The column that identifies a row.
-    columns : tuple of Column
-        In storage order.
-    partition : Partition
-        Folder rule.
-    checks : tuple of Check
-        Rules between columns of a row.
-    references : tuple of Reference
-        Columns that are keys of other tables.
-    open : bool
-        Whether a product's rating factors may stand beside the columns.
-    """
-
-    name: str
-    meaning: str
-    key: str
-    columns: tuple[Column, ...]
-    partition: Partition = Partition()
-    checks: tuple[Check, ...] = ()
-    references: tuple[Reference, ...] = ()
-    open: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Column names in storage order."""
-        return tuple(column.name for column in self.columns)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The pyarrow schema of the contract's own columns."""
-        return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
-
-    def column(self, name: str) -> Column:
-        """Find a column by name.
-
-        Raises
-        ------
-        ContractError
-            If the contract has no such column.
-        """
-        for column in self.columns:
-            if column.name == name:
-                return column
-        message = f"Table {self.name!r} has no column {name!r}{hint(name, self.names)}"
-        raise ContractError(message)
 
 
 def _key(name: str, meaning: str) -> Column:
@@ -216,6 +51,10 @@ def _time(name: str, meaning: str, *, nullable: bool = False) -> Column:
     return Column(name, _TIME, meaning, "UTC", nullable)
 
 
+def _event(name: str, meaning: str, *, nullable: bool = False) -> Column:
+    return Column(name, _TIME, meaning, "UTC", nullable, past=True)
+
+
 _CHANNELS = ("direct", "platform", "agent")
 _PRODUCT = Column("product", _TEXT, "Code of the product file", visibility="public")
 _CHANNEL = Column("channel", _TEXT, "Who sold it", visibility="public", levels=_CHANNELS)
@@ -230,6 +69,7 @@ CUSTOMERS = Contract(
     "customers",
     "One row per buyer, as known today.",
     "customer_id",
+    "registered_at",
     (
         _key("customer_id", "Buyer"),
         Column(
@@ -258,7 +98,7 @@ CUSTOMERS = Contract(
             minimum=1,
             maximum=5,
         ),
-        _time("registered_at", "When the account was opened"),
+        _event("registered_at", "When the account was opened"),
         _ref("owned_seller_id", "Shop that this customer owns", nullable=True),
     ),
     checks=(Check("birth_date before registered_at", "birth_date <= CAST(registered_at AS DATE)"),),
@@ -268,16 +108,17 @@ ORDERS = Contract(
     "orders",
     "One row per order line.",
     "order_id",
+    "ordered_at",
     (
         _key("order_id", "Order"),
         _ref("customer_id", "Buyer"),
         _ref("seller_id", "Shop"),
         Column("category", _TEXT, "Kind of goods"),
-        _time("ordered_at", "When the order was placed"),
+        _event("ordered_at", "When the order was placed"),
         _money("amount_minor", "Price of the goods"),
         _money("freight_minor", "What sending it back would cost", nullable=True),
-        _time("delivered_at", "When the parcel arrived, null while under way", nullable=True),
-        _time("returned_at", "When the return became known, null when kept or not yet known", nullable=True),
+        _event("delivered_at", "When the parcel arrived, null while under way", nullable=True),
+        _event("returned_at", "When the return became known, null when kept or not yet known", nullable=True),
     ),
     Partition(month_of="ordered_at"),
     checks=(
@@ -292,13 +133,14 @@ POLICIES = Contract(
     "policies",
     "One row per policy sold, with the product's own rating factors beside the columns.",
     "policy_id",
+    "quoted_at",
     (
         _key("policy_id", "Policy"),
         _PRODUCT,
         _ref("customer_id", "Policyholder"),
         _SELLER,
         _ORDER,
-        _time("quoted_at", "When the price was given; profiles are taken strictly before it"),
+        _event("quoted_at", "When the price was given; profiles are taken strictly before it"),
         _time("inception_at", "Start of cover"),
         _time("expiry_at", "End of cover"),
         _money("premium_minor", "Premium charged for the whole term"),
@@ -318,6 +160,7 @@ CLAIMS = Contract(
     "claims",
     "One row per claim reported.",
     "claim_id",
+    "reported_at",
     (
         _key("claim_id", "Claim"),
         _ref("policy_id", "Policy that pays"),
@@ -325,8 +168,8 @@ CLAIMS = Contract(
         _ref("customer_id", "Policyholder"),
         _SELLER,
         _ORDER,
-        _time("occurred_at", "When the loss happened"),
-        _time("reported_at", "When the insurer came to know it; nothing earlier may use it"),
+        _event("occurred_at", "When the loss happened"),
+        _event("reported_at", "When the insurer came to know it; nothing earlier may use it"),
         _money("paid_minor", "Amount paid"),
     ),
     Partition(by_product=True, month_of="reported_at"),
@@ -338,13 +181,14 @@ QUOTES = Contract(
     "quotes",
     "One row per price shown, accepted or not, with the product's own rating factors beside the columns.",
     "quote_id",
+    "quoted_at",
     (
         _key("quote_id", "Quote"),
         _PRODUCT,
         _ref("customer_id", "Customer asked"),
         _SELLER,
         _ORDER,
-        _time("quoted_at", "When the price was given"),
+        _event("quoted_at", "When the price was given"),
         _CHANNEL,
         Column("experiment", _TEXT, "Price test that the quote took part in", nullable=True),
         Column("cell", pa.int8(), "Cell of the price test", nullable=True, minimum=0),

@@ -11,7 +11,9 @@
     ├── IngestError               an ingest whose counts do not add up
     ├── StoreError                the lake cannot be read or written
     │   ├── TableMissingError     the lake holds no such table
-    │   └── ManifestError         a manifest that cannot be read or does not fit its files
+    │   ├── ManifestError         a manifest that cannot be read or does not fit its files
+    │   └── TableLockedError      another process is writing the table
+    ├── QualityError              a run log or thresholds that cannot be read
     ├── SplitError                a split that the given arrays cannot be cut by
     └── SimulationError           simulation parameters outside their range
 """
@@ -31,10 +33,12 @@ __all__ = [
     "DataError",
     "IngestError",
     "ManifestError",
+    "QualityError",
     "SimulationError",
     "SourceError",
     "SplitError",
     "StoreError",
+    "TableLockedError",
     "TableMissingError",
     "UnknownTableError",
 ]
@@ -78,6 +82,14 @@ class TableMissingError(StoreError):
 
 class ManifestError(StoreError):
     """A manifest that cannot be read or does not fit its files."""
+
+
+class TableLockedError(StoreError):
+    """Another process is writing the table."""
+
+
+class QualityError(DataError):
+    """A run log or thresholds that cannot be read."""
 
 
 class SplitError(DataError):

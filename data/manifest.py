@@ -20,6 +20,7 @@ __all__ = [
     "TableFile",
     "file_checksum",
     "fsync_path",
+    "manifest_or_none",
     "read_manifest",
     "write_manifest",
 ]
@@ -139,6 +140,20 @@ def read_manifest(folder: Path) -> Manifest:
         message = f"{path} states checksum {stated}, its list of files gives {found.checksum}"
         raise ManifestError(message)
     return found
+
+
+def manifest_or_none(folder: Path) -> Manifest | None:
+    """Read the manifest of a table, None where there is no table.
+
+    Raises
+    ------
+    ManifestError
+        See `read_manifest`.
+    """
+    try:
+        return read_manifest(folder)
+    except TableMissingError:
+        return None
 
 
 def file_checksum(path: Path) -> str:

@@ -189,9 +189,11 @@ class _Lake:
         self._stack = ExitStack()
 
     def __enter__(self) -> _Lake:
-        """Open every write."""
-        for write in self._writes.values():
-            self._stack.enter_context(write)
+        """Open every write, or none when another writer holds one of the tables."""
+        with ExitStack() as stack:
+            for write in self._writes.values():
+                stack.enter_context(write)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -157,7 +157,7 @@ def test_killed_run_shows_nothing_and_can_be_run_again(lake, tmp_path):
         [sys.executable, "-c", KILLED, str(tmp_path)], check=False, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == -signal.SIGKILL
-    assert [path.name for path in tmp_path.iterdir()] == [".staging"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".locks", ".staging"]
     with connect(tmp_path) as connection:
         assert connection.execute("SHOW TABLES").fetchall() == []
     assert simulate(tmp_path, seed=5, threads=2, **SIZE) == summary
