@@ -176,7 +176,11 @@ def sync_serving(
     with connect(settings.lake) as con:
         build_history(con, spec, settings.history, copied)
         report("purchase rates", done / steps)
-        fit_rates(con, list(read_products(settings.products).values()), as_of).save(settings.rates)
+        views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        if {("customers",), ("policies",)} <= set(views):
+            fit_rates(con, list(read_products(settings.products).values()), as_of).save(settings.rates)
+        else:  # without who buys what there are none, and old ones would speak of another lake
+            settings.rates.unlink(missing_ok=True)
     report("done", 1.0)
 
 

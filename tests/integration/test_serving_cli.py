@@ -1,0 +1,361 @@
+"""The command line: what each command does, and how it ends when it cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from data.manifest import read_manifest
+from data.store import read_table
+from models.registry import Registry
+from serving.cli import app
+from serving.quotes import QuoteStore
+from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = """
+code = "fahrrad"
+version = 1
+currency = "EUR"
+plan = "fahrrad-1"
+quote_valid_minutes = 60
+name = { en = "Bicycle", zh = "自行车险" }
+[cover]
+kind = "indemnity"
+per = "year"
+days = 365
+limit = "5000.00"
+deductible = "0"
+[response]
+kind = "frequency_severity"
+count = "Schaeden"
+amount = "Summe"
+amount_unit = "major"
+[exposure]
+column = "Jahre"
+unit = "policy-year"
+[split]
+method = "group"
+column = "Vertrag"
+[models]
+families = ["glm", "ga2m"]
+champion = "ga2m"
+[offer]
+need = "mobility"
+[[factors]]
+name = "age"
+column = "Alter"
+label = { en = "Age", zh = "年龄" }
+type = "integer"
+unit = "years"
+minimum = 16
+maximum = 90
+[[factors]]
+name = "city"
+column = "Stadt"
+label = { en = "City", zh = "城市" }
+type = "category"
+levels = ["Bern", "Köln", "Wien"]
+[[underwriting]]
+code = "old"
+field = "age"
+op = "<="
+value = 85
+effect = "refer"
+message = { en = "A person decides.", zh = "需人工审核。" }
+"""
+PLAN = """
+code = "fahrrad-1"
+version = 1
+filing = "F-1"
+product = "fahrrad"
+currency = "EUR"
+effective_from = 2020-01-01
+margin = "0.05"
+tax = "0.19"
+minimum_premium = "10.00"
+[expense]
+fixed = "5.00"
+variable = "0.10"
+[commission]
+web = "0.10"
+[rounding]
+unit = "0.01"
+[corridor]
+lowest = "10.00"
+highest = "2000.00"
+"""
+
+
+@pytest.fixture
+def premia(monkeypatch) -> Callable[..., Any]:
+    monkeypatch.setattr("serving.cli.console", Console(width=220))
+    for name in ("LAKE", "CLOCK", "PRODUCTS", "PLANS"):
+        monkeypatch.delenv(f"PREMIA_{name}", raising=False)
+
+    def run(*words: object, status: int = 0, **options: Any) -> str:
+        result = CliRunner().invoke(app, [str(word) for word in words], **options)
+        assert result.exit_code == status, (result.output, result.exception)
+        return result.output
+
+    return run
+
+
+def bicycles(rows: int = 12_000) -> pa.Table:
+    """A table nobody has seen: its own columns, a known effect of age and city."""
+    rng = np.random.default_rng(11)
+    age, city = rng.integers(16, 91, rows), rng.integers(0, 3, rows)
+    years = rng.uniform(0.2, 1.0, rows)
+    claims = rng.poisson(years * 0.15 * np.exp(0.9 * (age < 30) + 0.7 * (city == 1)))
+    paid = np.round(rng.gamma(2.0 * np.maximum(claims, 1), 150.0) * (claims > 0), 2)
+    return pa.table(
+        {
+            "Vertrag": np.arange(rows),
+            "Alter": age,
+            "Stadt": np.array(["Bern", "Köln", "Wien"])[city],
+            "Jahre": years,
+            "Schaeden": claims,
+            "Summe": paid,
+        }
+    )
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch, premia) -> Path:
+    """A company's own product, plan and table."""
+    for folder in ("products", "plans"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "products" / "fahrrad.toml").write_text(PRODUCT, encoding="utf-8")
+    (tmp_path / "plans" / "fahrrad-1.toml").write_text(PLAN, encoding="utf-8")
+    monkeypatch.setenv("PREMIA_PRODUCTS", str(tmp_path / "products"))
+    monkeypatch.setenv("PREMIA_PLANS", str(tmp_path / "plans"))
+    monkeypatch.setenv("PREMIA_LAKE", str(tmp_path / "lake"))
+    pq.write_table(bicycles(), tmp_path / "fahrrad.parquet")
+    return tmp_path
+
+
+def scores(registry: Path, product: str, **columns: list[Any]) -> list[float]:
+    batch = pa.RecordBatch.from_pydict(columns)
+    return Registry(registry).load_champion(product).score(batch).column("risk_premium_minor").to_pylist()
+
+
+@pytest.mark.slow
+def test_a_table_nobody_has_seen_is_trained_promoted_and_priced(own, premia):
+    product = own / "products" / "fahrrad.toml"
+    shown = premia("train", product, "--data", own / "fahrrad.parquet", "--pictures", own / "pictures")
+    assert "fahrrad: families on the test rows" in shown
+    assert "ga2m (champion)" in shown
+    assert re.search(r"│ glm .*│\n", shown)
+    assert "fahrrad version 1 (ga2m) is champion: explains" in shown
+    assert len(list((own / "pictures" / "fahrrad").glob("*.png"))) >= 3
+    young, old, koeln = scores(
+        own / "lake" / "_registry", "fahrrad", age=[20, 60, 60], city=["Bern", "Bern", "Köln"]
+    )
+    assert young / old == pytest.approx(np.exp(0.9), rel=0.25)
+    assert koeln / old == pytest.approx(np.exp(0.7), rel=0.25)
+    # Two average claims of 300.00 and a frequency of 0.15: about 45.00 for a year.
+    assert old == pytest.approx(0.15 * 300_00, rel=0.25)
+    premia("sync")
+    body = {"product": "fahrrad", "channel": "web", "risk": {"age": 20, "city": "Bern"}}
+    (own / "ask.json").write_text(json.dumps(body), encoding="utf-8")
+    answer = premia("quote", own / "ask.json")
+    net = (young / 100 + 5) / 0.75
+    price = float(re.search(r"Price .* ([\d.]+) EUR", answer)[1])
+    assert price == pytest.approx(net * 1.19, abs=0.02)
+    again = premia("train", product, "--data", own / "fahrrad.parquet", "--no-promote", "--seed", 2)
+    assert "version 2 was not promoted" in again
+    assert Registry(own / "lake" / "_registry").version_of("fahrrad") == "1"
+    assert "fahrrad version 2 (ga2m) is champion" in premia("promote", "fahrrad", 2)
+    assert Registry(own / "lake" / "_registry").version_of("fahrrad") == "2"
+    assert "there is no version 9" in premia("promote", "fahrrad", 9, status=1)
+
+
+@pytest.mark.slow
+def test_a_model_that_explains_nothing_is_refused_and_said_so(own, premia):
+    table = bicycles()
+    shuffled = np.random.default_rng(3).permutation(table.num_rows)
+    noise = table.set_column(1, "Alter", table["Alter"].take(shuffled))
+    noise = noise.set_column(2, "Stadt", table["Stadt"].take(shuffled))
+    pq.write_table(noise, own / "noise.parquet")
+    shown = premia("train", own / "products" / "fahrrad.toml", "--data", own / "noise.parquet")
+    assert "version 1 was refused: not promoted: explains -" in shown
+    assert Registry(own / "lake" / "_registry").version_of("fahrrad") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('code = "fahrrad"', 'code = "fahrrad"\ncolour = "red"', "unknown key 'colour'"),
+        ("maximum = 90", "maximum = 9", "minimum 16.0 must lie below maximum 9.0"),
+        ("quote_valid_minutes = 60", 'quote_valid_minutes = "soon"', "quote_valid_minutes"),
+        ('champion = "ga2m"', 'champion = "gbm"', "champion 'gbm' is not among the families"),
+        ('currency = "EUR"', "", "currency"),
+        ("[cover]", "[cover", "not TOML"),
+    ],
+)
+def test_a_faulty_product_file_ends_with_the_name_of_its_key(own, premia, old, new, named):
+    bad = own / "bad.toml"
+    bad.write_text(PRODUCT.replace(old, new), encoding="utf-8")
+    shown = premia("train", bad, "--data", own / "fahrrad.parquet", status=1)
+    refusal = shown.split("\nrefused ")[1]
+    assert refusal.startswith("DefinitionError: bad.toml: ")
+    assert named in refusal
+    assert not (own / "lake").exists()
+
+
+def test_files_that_cannot_be_read_end_with_a_sentence(own, premia):
+    product, table = own / "products" / "fahrrad.toml", own / "fahrrad.parquet"
+    text = own / "text.parquet"
+    text.write_text("Alter,Stadt\n", encoding="utf-8")
+    latin = own / "latin.toml"
+    latin.write_bytes(PRODUCT.encode("gb18030"))
+    assert "text.parquet cannot be read" in premia("train", product, "--data", text, status=1)
+    assert "refused UnicodeDecodeError" in premia("train", latin, "--data", table, status=1)
+    assert "refused FileNotFoundError" in premia("train", own / "no.toml", "--data", table, status=1)
+    assert "refused FileNotFoundError" in premia("train", product, "--data", own / "no.parquet", status=1)
+    few = own / "few.parquet"
+    pq.write_table(bicycles(40), few)
+    assert "refused TrainingDataError" in premia("train", product, "--data", few, status=1)
+    pq.write_table(bicycles(500).drop_columns(["Stadt"]), few)
+    assert "is absent" in premia("train", product, "--data", few, status=1)
+
+
+def test_a_csv_is_ingested_and_its_bad_rows_are_kept_apart(premia, tmp_path):
+    (tmp_path / "orders.csv").write_text(
+        "id,buyer,shop,kind,at,price\n"
+        "1,7,3,toys,2025-03-01 10:00:00,12.34\n"
+        "2,7,3,toys,someday,1\n"
+        "3,7,3,toys,2025-03-01,-5\n"
+        "1,8,3,toys,2025-03-02,2\n"
+        "5,8,3,toys,2025-03-02,2\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "map.toml").write_text(
+        '[table]\nname = "orders"\n[columns]\norder_id = "id"\ncustomer_id = "buyer"\nseller_id = "shop"\n'
+        'category = "kind"\nordered_at = \'"at"\'\namount_minor = "round(price::DOUBLE * 100)"\n',
+        encoding="utf-8",
+    )
+    lake = tmp_path / "lake"
+    shown = premia("ingest", tmp_path / "orders.csv", tmp_path / "map.toml", "--lake", lake)
+    counts = {k.strip(): int(v) for k, v in re.findall(r"│ (.+?) +│ +(\d+) │", shown)}
+    assert counts == {
+        "read": 5,
+        "merged into an equal one": 0,
+        "in": 5,
+        "stored": 2,
+        "quarantined": 3,
+        "ordered_at: not a timestamp": 1,
+        "amount_minor: allowed is at least 0": 1,
+        "order_id: duplicate key": 1,
+    }
+    (quarantine,) = (lake / "quarantine" / "orders").glob("*.parquet")
+    assert pq.read_table(quarantine)["source_row"].to_pylist() == [2, 3, 4]
+    assert sorted(read_table(lake, "orders")["order_id"].to_pylist()) == [1, 5]
+    bad = premia("ingest", tmp_path / "none.csv", tmp_path / "map.toml", "--lake", lake, status=1)
+    assert "refused SourceError: There is no file" in bad
+    (tmp_path / "map.toml").write_text('[table]\nname = "ordres"\n[columns]\n', encoding="utf-8")
+    bad = premia("ingest", tmp_path / "orders.csv", tmp_path / "map.toml", "--lake", lake, status=1)
+    assert "refused ColumnMapError" in bad
+    assert "'orders'" in bad
+
+
+@pytest.mark.slow
+def test_simulate_and_sync_fill_a_lake(premia, tmp_path):
+    shown = premia("simulate", "--customers", 2000, "--seed", 3, "--lake", tmp_path)
+    assert "2,000 customers" in shown
+    for name in ("customers", "orders", "policies", "claims", "quotes"):
+        assert read_manifest(tmp_path / name).rows > 0
+    first = {name: read_manifest(tmp_path / name).checksum for name in ("orders", "quotes")}
+    premia("sync", "--as-of", "2026-01-01", "--lake", tmp_path)
+    settings = Settings(lake=tmp_path)
+    assert settings.history.is_file()
+    assert settings.rates.is_file()
+    premia("simulate", "--customers", 2000, "--seed", 3, "--threads", 1, "--lake", tmp_path)
+    assert {name: read_manifest(tmp_path / name).checksum for name in first} == first
+    bad = premia("simulate", "--customers", 0, "--lake", tmp_path / "other", status=1)
+    assert "refused SimulationError" in bad
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("insurer")
+def test_quote_recommend_portfolio_and_reprice(insurer, premia, tmp_path):
+    lake, day = insurer.settings.lake, "2026-01-01"
+    body = {
+        "product": "return_freight",
+        "channel": "platform",
+        "customer_id": 17,
+        "seller_id": 50,
+        "risk": {"order_amount": 59.0, "category": "toys"},
+    }
+    (tmp_path / "ask.json").write_text(json.dumps(body), encoding="utf-8")
+    shown = premia("quote", tmp_path / "ask.json", "--as-of", day, "--lake", lake)
+    identity = re.search(r"return_freight · quoted · ([0-9a-f-]{36}) · until 2026-01-01 00:30", shown)[1]
+    store = QuoteStore(insurer.settings.quotes)
+    answer = store.get(identity).body["answer"]
+    store.close()
+    assert f"{answer['price']['amount']} CNY" in shown
+    assert all(step["amount"] in shown for step in answer["ladder"])
+    assert "filing PREMIA-RETURN-FREIGHT-2026-001" in shown
+    piped = premia("quote", "-", "--as-of", day, "--lake", lake, input=json.dumps(body))
+    assert f"{answer['price']['amount']} CNY" in piped
+    recommended = premia("recommend", 17, "--k", 2, "--as-of", day, "--lake", lake)
+    assert "Recommendations for customer 17" in recommended
+    assert "not_in_scene" in recommended
+    book, out = tmp_path / "book.parquet", tmp_path / "out"
+    told = premia("portfolio", "motor", "--out", book, "--as-of", day, "--lake", lake)
+    rows = int(re.search(r"([\d,]+) policies in force", told)[1].replace(",", ""))
+    assert rows == pq.read_metadata(book).num_rows > 1000
+    repriced = premia("reprice", book, "--out", out, "--as-of", day, "--lake", lake)
+    assert f"{rows:,} policies repriced" in repriced
+    assert "accident is not in service" in repriced
+    assert read_manifest(out).rows == rows
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("insurer")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["recommend", "9999999"], "refused UnknownCustomerError: customer 9999999 is not known"),
+        (["quote", "{ask}"], "refused UnknownProductError: product 'moto' is not in service"),
+        (["quote", "{broken}"], "refused RequestError: "),
+        (["quote", "{none}"], "refused FileNotFoundError"),
+        (["portfolio", "moto", "--out", "{none}"], "refused UnknownProductError"),
+        (["reprice", "{ask}", "--out", "{none}"], "refused PortfolioError: ask.json cannot be read"),
+    ],
+)
+def test_commands_end_with_a_sentence_and_status_one(insurer, premia, tmp_path, words, said):
+    (tmp_path / "ask.json").write_text('{"product": "moto", "channel": "direct"}', encoding="utf-8")
+    (tmp_path / "broken.json").write_text('{"product": 3, "price": 1}', encoding="utf-8")
+    places = {name: tmp_path / f"{name}.json" for name in ("ask", "broken", "none")}
+    shown = premia(*(w.format(**places) for w in words), "--lake", insurer.settings.lake, status=1)
+    assert said in shown
+    assert "Traceback" not in shown
+    if "broken" in words[1]:
+        assert "product: " in shown
+        assert "channel: Field required" in shown
+        assert "price: Extra inputs are not permitted" in shown
+
+
+def test_a_service_without_a_serving_store_says_what_to_run(premia, tmp_path):
+    shown = premia("recommend", 17, "--lake", tmp_path, status=1)
+    assert "refused StoreError: there is no serving store" in shown
+    assert "premia sync" in shown
+
+
+def test_the_openapi_document_is_printed(premia):
+    document = json.loads(premia("openapi"))
+    assert document["info"]["title"] == "Premia"
+    assert "/v1/quotes" in document["paths"]
