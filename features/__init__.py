@@ -10,7 +10,14 @@ from features.errors import (
     UnknownFeature,
 )
 from features.evaluate import EntityEvaluator, Evaluator
-from features.history import EventNeed, event_rows, events_by_entity, events_needed, events_query
+from features.history import (
+    EventNeed,
+    as_columns,
+    event_columns,
+    events_by_entity,
+    events_needed,
+    events_query,
+)
 from features.load import default_spec, load_spec, parse_spec
 from features.profiles import build_profiles, check_tables
 from features.spec import Derived, Entity, Feature, FeatureSpec, Source
@@ -31,11 +38,12 @@ __all__ = [
     "Source",
     "TableError",
     "UnknownFeature",
+    "as_columns",
     "build_profiles",
     "check_tables",
     "compile_profiles",
     "default_spec",
-    "event_rows",
+    "event_columns",
     "events_by_entity",
     "events_needed",
     "events_query",

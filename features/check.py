@@ -26,7 +26,9 @@ KEYWORDS = frozenset(
         "with",
     }
 )  # fmt: skip
-INPUTS = {"ratio": 2, "mean": 2, "recency": 1, "tenure": 1, "span": 2, "trend": 2}
+INPUTS = {
+    "ratio": 2, "mean": 2, "rate": 2, "recency": 1, "tenure": 1, "span": 2, "trend": 2, "seasonality": 2
+}  # fmt: skip
 
 
 class Lines:
@@ -137,6 +139,9 @@ def _source(source: Source, index: int, lines: Lines) -> Iterator[Problem]:
         if times > 1 or column in RESERVED | KEYWORDS or not re.fullmatch(NAME, column):
             message = f"{source.name}: column {column!r} is reserved, no plain name, or stands twice"
             yield Problem(lines.of("source", index), message, "measures are integers, levels are texts")
+    if source.known in {source.time, *source.measures}:
+        message = f"{source.name}: the time of knowing, {source.known!r}, is the event time or a measure"
+        yield Problem(lines.of("source", index, "known"), message, "leave it out where both clocks are one")
     columns = (*source.keys, *source.measures, *source.levels)
     for item in source.where:
         if item.column not in columns:
@@ -252,6 +257,8 @@ def _kind_hint(spec: FeatureSpec, item: Derived, inputs: Sequence[Feature | Deri
         timed = all(part.measure == spec.source[part.source].time for part in base)
         same = [part.aggregation for part in base] == wanted
         return None if timed and same else f"it takes the {' and the '.join(wanted)} event time"
+    if item.kind == "rate":
+        return _rate_hint(spec, base)
     if item.kind == "distinct":
         return None if all(part.aggregation == "count" for part in base) else "it takes counts"
     if item.kind == "mean":
@@ -259,6 +266,16 @@ def _kind_hint(spec: FeatureSpec, item: Derived, inputs: Sequence[Feature | Deri
         fits = [part.aggregation for part in base] == ["sum", "count"] and len(events) == 1
         return None if fits else "it takes a sum and a count of the same events"
     return _trend_hint(base)
+
+
+def _rate_hint(spec: FeatureSpec, base: Sequence[Feature]) -> str | None:
+    events, since = base
+    timed = since.measure == spec.source[since.source].time and since.aggregation == "first"
+    counted, looked = events.window_us, since.window_us
+    covers = looked is None or (counted is not None and counted <= looked)
+    fits = events.empty_is_zero and timed and covers and (counted is None or counted >= DAY_US)
+    hint = "it takes a count or sum over at least a day, then a first event time over no shorter window"
+    return None if fits else hint
 
 
 def _trend_hint(base: Sequence[Feature]) -> str | None:

@@ -24,7 +24,9 @@ FORMULAS = {
     "recency": "whole days from {0} to as-of",
     "tenure": "whole days from {0} to as-of",
     "span": "whole days from {0} to {1}",
+    "rate": "{0} per day since {1}",
     "trend": "daily rate of {0} / daily rate of {1}",
+    "seasonality": "daily rate of {1} before {0} / daily rate of {1}",
     "distinct": "how many are above 0 of {list}",
 }
 
@@ -66,7 +68,8 @@ def lineage(spec: FeatureSpec, name: str) -> Lineage:
     if isinstance(item, Derived):
         return Lineage(name, formula(spec, name), tuple(lineage(spec, part) for part in item.inputs))
     source = spec.source[item.source]
-    columns = [source.time, *spec.entity[item.entity].keys, *([item.measure] if item.measure else [])]
+    clocks = [source.time] if source.known is None else [source.time, source.known]
+    columns = [*clocks, *spec.entity[item.entity].keys, *([item.measure] if item.measure else [])]
     columns += [part.column for part in (*item.filters, *source.where)]
     leaves = tuple(Lineage(f"{source.table}.{column}", "", ()) for column in dict.fromkeys(columns))
     return Lineage(name, formula(spec, name), leaves)
@@ -128,17 +131,28 @@ A feature looks at the events in `[as-of - window, as-of)`: an event at as-of it
 exactly a window ago is. A day is 86,400 seconds UTC. Counts and sums of nothing are 0; every other
 aggregate of nothing, a division by 0, and every feature of an unknown entity are null. Of several events
 at one instant, `first` takes the least measure and `last` the greatest. Money is in minor units
-(`minor`), event times are microseconds since 1970 (`us`). A source counts an event from the time at which
-it became known.
+(`minor`), event times are microseconds since 1970 (`us`). A source with a second clock counts an event only
+when the time at which it became known lies strictly before as-of too; the window is measured in event time.
 """
-_SOURCE_HEAD = ("source", "table", "event time", "rows", "owner", "privacy", "purpose", "description", "说明")
+_SOURCE_HEAD = (
+    "source",
+    "table",
+    "event time",
+    "known",
+    "rows",
+    "owner",
+    "privacy",
+    "purpose",
+    "description",
+    "说明",
+)
 _FEATURE_HEAD = ("feature", "formula", "unit", "privacy", "description", "说明")
 
 
 def _source_row(source: Source) -> tuple[str, ...]:
     rows = _filter_text(source.where).strip() or "all"
     facts = (source.owner, source.privacy, source.purpose, source.description.en, source.description.zh)
-    return (source.name, source.table, source.time, rows, *facts)
+    return (source.name, source.table, source.time, source.known or "at once", rows, *facts)
 
 
 def _feature_row(spec: FeatureSpec, name: str) -> tuple[str, ...]:

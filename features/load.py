@@ -49,6 +49,7 @@ class _Source(_Table):
     name: str = Field(pattern=PATTERN)
     table: str = Field(pattern=PATTERN)
     time: str = Field(pattern=PATTERN)
+    known: str | None = Field(default=None, pattern=PATTERN)
     keys: tuple[str, ...] = Field(min_length=1)
     measures: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
@@ -195,6 +196,7 @@ def _source(item: _Source) -> Source:
         name=item.name,
         table=item.table,
         time=item.time,
+        known=item.known,
         keys=item.keys,
         measures=item.measures,
         levels=item.levels,

@@ -25,7 +25,27 @@ def condition(filters: Sequence[Filter]) -> str:
 
 def event_time(source: Source) -> str:
     """Write the event time of a source as integer microseconds."""
-    return f"epoch_us(CAST({source.time} AS TIMESTAMP))"
+    return _microseconds(source.time)
+
+
+def known_time(source: Source) -> str:
+    """Write the time at which a row of a source became known as integer microseconds."""
+    return event_time(source) if source.known is None else _microseconds(source.known)
+
+
+def seen(source: Source) -> str:
+    """Name the column of `partial_rows` that must lie strictly before as-of."""
+    return "event_us" if source.known is None else "seen_us"
+
+
+def is_event(source: Source) -> str:
+    """Write the condition under which a row of the source's table is an event at all."""
+    clocks = [source.time] if source.known is None else [source.time, source.known]
+    return " AND ".join(filter(None, [*(f"{name} IS NOT NULL" for name in clocks), condition(source.where)]))
+
+
+def _microseconds(column: str) -> str:
+    return f"epoch_us(CAST({column} AS TIMESTAMP))"
 
 
 def _literal(value: str | int) -> str:
@@ -50,30 +70,38 @@ def partial_names(group: Sequence[Feature]) -> dict[PartialKey, str]:
 
 
 def partial_rows(entity: Entity, source: Source, group: Sequence[Feature]) -> str:
-    """Select the keys, ``event_us`` and the partials of the events, one row per event or per tile."""
+    """Select the keys, ``event_us`` and the partials of the events, one row per event or per tile.
+
+    A source that has a second clock also gives ``seen_us``, the later of its two times: what lies strictly
+    before as-of with that one does so with both.
+    """
     partials = partial_names(group)
-    wanted = {part.column for item in group for part in item.filters} | {
-        item.measure for item in group if item.measure
-    }
-    plain = [
-        name for name in (*source.levels, *source.measures) if name in wanted and name not in entity.keys
-    ]
-    where = " AND ".join(filter(None, [f"{source.time} IS NOT NULL", condition(source.where)]))
-    columns = ", ".join([*entity.keys, f"{event_time(source)} AS event_us", *plain])
-    rows = f"SELECT {columns} FROM {source.table} WHERE {where}"
+    times = {"event_us": event_time(source)}
+    if source.known is not None:
+        times["seen_us"] = f"GREATEST({event_time(source)}, {known_time(source)})"
+    stamps = ", ".join(f"{text} AS {name}" for name, text in times.items())
+    columns = ", ".join([*entity.keys, stamps, *_plain(entity, source, group)])
+    rows = f"SELECT {columns} FROM {source.table} WHERE {is_event(source)}"
     first = {partial_key(item): item for item in reversed(group)}
     keys = ", ".join(entity.keys)
     if entity.grain_us == 1:
         values = [f"{_partial(first[key], source)} AS {name}" for key, name in partials.items()]
-        return f"SELECT {', '.join([keys, 'event_us', *values])} FROM ({rows})"
+        return f"SELECT {', '.join([keys, *times, *values])} FROM ({rows})"
     values = [
         f"{MERGE[first[key].aggregation]}({_partial(first[key], source)}) AS {name}"
         for key, name in partials.items()
     ]
-    tile = floored("event_us", entity.grain_us)
-    inner = ", ".join([keys, f"{tile} AS tile_us", *values])
-    outer = ", ".join([keys, "tile_us AS event_us", *partials.values()])
-    return f"SELECT {outer} FROM (SELECT {inner} FROM ({rows}) GROUP BY {keys}, tile_us)"
+    tiles = {name.replace("_us", "_tile"): name for name in times}
+    floors = [f"{floored(name, entity.grain_us)} AS {tile}" for tile, name in tiles.items()]
+    inner = ", ".join([keys, *floors, *values])
+    outer = ", ".join([keys, *(f"{tile} AS {name}" for tile, name in tiles.items()), *partials.values()])
+    return f"SELECT {outer} FROM (SELECT {inner} FROM ({rows}) GROUP BY {keys}, {', '.join(tiles)})"
+
+
+def _plain(entity: Entity, source: Source, group: Sequence[Feature]) -> list[str]:
+    """Give the columns beside keys and times that some features of a source look at."""
+    wanted = {part.column for item in group for part in item.filters} | {item.measure for item in group}
+    return [name for name in (*source.levels, *source.measures) if name in wanted and name not in entity.keys]
 
 
 def _partial(item: Feature, source: Source) -> str:

@@ -81,7 +81,11 @@ def check_tables(con: duckdb.DuckDBPyConnection, sources: Sequence[Source]) -> N
             raise TableError(
                 f"source {source.name!r} needs table {source.table!r}. Hint: {closest(source.table, tables)}"
             )
-        wanted = [(source.time, TIMES, "time"), *((name, INTEGERS, "integer") for name in source.measures)]
+        clocks = [source.time] if source.known is None else [source.time, source.known]
+        wanted = [
+            *((name, TIMES, "time") for name in clocks),
+            *((name, INTEGERS, "integer") for name in source.measures),
+        ]
         wanted += [
             *((name, TEXTS, "text") for name in source.levels),
             *((name, (), "key") for name in source.keys),

@@ -25,12 +25,16 @@ LANGUAGE = 1
 """Version of the semantics; part of every hash, so that a changed meaning is a changed hash."""
 
 Aggregation = Literal["count", "sum", "min", "max", "first", "last"]
-Kind = Literal["ratio", "share", "mean", "recency", "span", "tenure", "trend", "distinct"]
+Kind = Literal[
+    "ratio", "share", "mean", "rate", "recency", "span", "tenure", "trend", "seasonality", "distinct"
+]
 Privacy = Literal["public", "internal", "personal"]
 
 PRIVACY_ORDER: tuple[Privacy, ...] = ("public", "internal", "personal")
-RESERVED = frozenset({"row_id", "as_of", "as_of_us", "event_us"})
-FLOAT_KINDS = frozenset({"ratio", "share", "mean", "trend"})
+RESERVED = frozenset(
+    {"row_id", "as_of", "as_of_us", "event_us", "known_us", "seen_us", "age_us", "event_tile", "seen_tile"}
+)
+FLOAT_KINDS = frozenset({"ratio", "share", "mean", "rate", "trend", "seasonality"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,17 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Events: rows of a table at the time at which they became known.
+    """Events: rows of a table at the time at which they happened.
 
     Parameters
     ----------
     name, table
         Name in the definitions, and the table it reads.
     time
-        Column of the event time. Rows where it is null are no events.
+        Column of the event time, which windows are measured in. Rows where it is null are no events.
+    known
+        Column of the time at which the row became known, where that is not the event time. A row counts only
+        when this too lies strictly before as-of; rows where it is null are not known yet.
     keys
         Entity key columns that the table has.
     measures
@@ -98,6 +105,7 @@ class Source:
     name: str
     table: str
     time: str
+    known: str | None
     keys: tuple[str, ...]
     measures: tuple[str, ...]
     levels: tuple[str, ...]
@@ -273,7 +281,8 @@ def _entity_meaning(entity: Entity) -> dict[str, object]:
 
 def _source_meaning(source: Source) -> dict[str, object]:
     # The columns that a feature uses stand in the feature; those that none uses change nothing.
-    return {"table": source.table, "time": source.time, "where": _filter_meaning(source.where)}
+    clocks = {"time": source.time, **({} if source.known is None else {"known": source.known})}
+    return {"table": source.table, **clocks, "where": _filter_meaning(source.where)}
 
 
 def _feature_meaning(item: Feature) -> dict[str, object]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from features.partials import MERGE, partial_key, partial_names, partial_rows
+from features.partials import MERGE, partial_key, partial_names, partial_rows, seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def by_range_join(entity: Entity, source: Source, group: Sequence[Feature]) -> s
     return (
         f"  SELECT {outer},\n    " + ",\n    ".join(merged) + f"\n  FROM (\n    SELECT {rows}\n"
         f"    FROM {pairs_of(entity)} l\n    JOIN (\n      {events}\n    ) e\n"
-        f"      ON {keys} AND e.event_us < l.as_of_us{bound}\n  )\n  GROUP BY {outer}"
+        f"      ON {keys} AND e.{seen(source)} < l.as_of_us{bound}\n  )\n  GROUP BY {outer}"
     )
 
 
@@ -61,7 +61,8 @@ def by_running_sum(entity: Entity, source: Source, group: Sequence[Feature]) -> 
     keys = ", ".join(entity.keys)
     zeros = [f"0 AS {item.name}" for item in group]
     enter = [f"{partials[partial_key(item)]} AS {item.name}" for item in group]
-    steps = [_change(keys, f"event_us + {entity.grain_us}", enter, asked=0, table="_tiles")]
+    enters = f"{seen(source)} + {entity.grain_us}"
+    steps = [_change(keys, enters, enter, asked=0, table="_tiles")]
     for window in dict.fromkeys(item.window_us for item in group if item.window_us is not None):
         leave = [
             f"-{partials[partial_key(item)]} AS {item.name}"
@@ -69,18 +70,28 @@ def by_running_sum(entity: Entity, source: Source, group: Sequence[Feature]) -> 
             else f"0 AS {item.name}"
             for item in group
         ]
-        steps.append(_change(keys, f"event_us + {entity.grain_us + window}", leave, asked=0, table="_tiles"))
+        leaves = f"event_us + {entity.grain_us + window}"
+        if source.known is not None:
+            # What becomes known after it has left the window enters and leaves at once: nothing is counted.
+            leaves = f"GREATEST({leaves}, {enters})"
+        steps.append(_change(keys, leaves, leave, asked=0, table="_tiles"))
     steps.append(_change(keys, "as_of_us", zeros, asked=1, table=pairs_of(entity)))
-    frame = f"OVER (PARTITION BY {keys} ORDER BY at_us ROWS UNBOUNDED PRECEDING)"
-    net = ", ".join(f"CAST(SUM({item.name}) AS BIGINT) AS {item.name}" for item in group)
-    running = ", ".join(f"SUM({item.name}) {frame} AS {item.name}" for item in group)
-    tiles = ", ".join(
-        [keys, "event_us", *(f"CAST(COALESCE({name}, 0) AS BIGINT) AS {name}" for name in partials.values())]
-    )
-    changes = "\n      UNION ALL ".join(steps)
+    values = [f"CAST(COALESCE({name}, 0) AS BIGINT) AS {name}" for name in partials.values()]
+    tiles = ", ".join([keys, *dict.fromkeys(("event_us", seen(source))), *values])
     return (
         f"  WITH _tiles AS (SELECT {tiles} FROM ({partial_rows(entity, source, group)}))\n"
-        f"  SELECT {keys}, at_us AS as_of_us, {', '.join(item.name for item in group)}\n  FROM (\n"
+        f"{_running(keys, [item.name for item in group], steps)}"
+    )
+
+
+def _running(keys: str, names: Sequence[str], steps: Sequence[str]) -> str:
+    """Add the changes up in order of time and keep the moments that were asked for."""
+    frame = f"OVER (PARTITION BY {keys} ORDER BY at_us ROWS UNBOUNDED PRECEDING)"
+    net = ", ".join(f"CAST(SUM({name}) AS BIGINT) AS {name}" for name in names)
+    running = ", ".join(f"SUM({name}) {frame} AS {name}" for name in names)
+    changes = "\n      UNION ALL ".join(steps)
+    return (
+        f"  SELECT {keys}, at_us AS as_of_us, {', '.join(names)}\n  FROM (\n"
         f"    SELECT {keys}, at_us, asked, {running}\n    FROM (\n"
         f"      SELECT {keys}, at_us, MAX(asked) AS asked, {net} FROM (\n      {changes}\n      )\n"
         f"      GROUP BY {keys}, at_us\n    )\n  )\n  WHERE asked = 1"

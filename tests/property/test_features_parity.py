@@ -203,7 +203,7 @@ def by_loop(spec: FeatureSpec, tables: dict[str, pa.Table]) -> list[dict[str, ob
             key = tuple(label[column] for column in entity.entity.keys)
             if None not in key:
                 events[name] = {
-                    need.source.name: store[name, need.source.name].get(key, []) for need in entity.needs
+                    need.source.name: store[name, need.source.name].get(key, ()) for need in entity.needs
                 }
         results.append(evaluator.evaluate(events, label["as_of"]))
     return results

@@ -11,7 +11,7 @@ import pytest
 from features.compile import compile_profiles
 from features.errors import HistoryError, LabelError, TableError, UnknownFeature
 from features.evaluate import Evaluator
-from features.history import event_rows, events_needed, events_query
+from features.history import event_columns, events_needed, events_query
 from features.load import default_spec
 from features.profiles import build_profiles
 from features.spec import DAY_US
@@ -189,10 +189,10 @@ def test_rows_become_events_and_events_the_same_numbers(con: duckdb.DuckDBPyConn
     shop = HISTORY.filter(pa.array([row == 7 for row in HISTORY["seller_id"].to_pylist()]))
     rows = {"customer": own, "seller": shop}
     events = {
-        name: {need.source.name: event_rows(rows[name], need) for need in entity.needs}
+        name: {need.source.name: event_columns(rows[name], need) for need in entity.needs}
         for name, entity in evaluator.entities.items()
     }
-    assert events["customer"]["returns"] == [(micro(NOON - timedelta(days=20)),), (micro(NOON),)]
+    assert events["customer"]["returns"] == ((micro(NOON - timedelta(days=20)), micro(NOON)),)
     found = evaluator.evaluate(events, micro(NOON))
     assert list(found) == NAMES
     expected = (
@@ -208,4 +208,4 @@ def test_events_of_another_shape_are_refused() -> None:
     with pytest.raises(HistoryError, match="'orders' have 2 columns, wanted are 1"):
         customer.evaluate({"orders": [(0, 5)]}, DAY_US)
     with pytest.raises(HistoryError, match="lack the columns ordered_at"):
-        event_rows(HISTORY.drop_columns(["ordered_at"]), customer.needs[0])
+        event_columns(HISTORY.drop_columns(["ordered_at"]), customer.needs[0])
