@@ -115,6 +115,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
     services, out_of_service = load_services(settings, spec)
     live = LiveStore(settings.live, spec)
     history = HistoryStore(settings.history, settings.live)
+    live.forget_known(history.known(live.logged()))  # what came with the last sync must not count twice
     readers = {
         code: ProfileReader(spec, service.product.profile.features, history)
         for code, service in services.items()

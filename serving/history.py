@@ -187,6 +187,18 @@ def _copy_holdings(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, *,
     return rows
 
 
+def erase_from_history(path: Path, spec: FeatureSpec, customer_id: int) -> int:
+    """Remove a customer from the serving store; give the rows removed, none when there is no store yet."""
+    if not path.is_file():
+        return 0
+    with contextlib.closing(sqlite3.connect(path)) as store, store:
+        before = store.total_changes
+        tables = [f"events_{source.name}" for source in spec.sources if "customer_id" in source.keys]
+        for table in (*tables, "facts", "holdings"):
+            store.execute(f"DELETE FROM {table} WHERE customer_id = ?", (customer_id,))  # noqa: S608 - our own names
+        return store.total_changes - before
+
+
 class HistoryStore:
     """Read the serving store.
 

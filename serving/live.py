@@ -185,9 +185,12 @@ class LiveStore:
         known
             (kind, key) of orders, returns and claims of the snapshot.
         """
+        pairs = list(known)
+        if not pairs:
+            return 0
         with self._connection:
             before = self._connection.total_changes
-            self._connection.executemany("DELETE FROM log WHERE kind = ? AND key = ?", known)
+            self._connection.executemany("DELETE FROM log WHERE kind = ? AND key = ?", pairs)
             dropped = self._connection.total_changes - before
             self._connection.execute("DELETE FROM meta")
         self._keep_tables_current()
