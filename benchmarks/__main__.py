@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results.json"
-NAMES = ("simulate", "accuracy", "returns")
+NAMES = ("simulate", "accuracy", "returns", "events")
 # figure -> (at most | at least, value)
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
     "simulate": {"seconds": ("at most", 60.0), "peak_gb": ("at most", 1.0)},

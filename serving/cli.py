@@ -206,11 +206,13 @@ def reprice(
 @app.command()
 def serve(
     clock: Annotated[datetime | None, typer.Option(help="Start the clock here (UTC); default: now.")] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     lake: Lake = None,
 ) -> None:
     """Serve quotes over HTTP."""
     settings = _settings(lake, clock)
-    uvicorn.run(create_app(lambda: open_service(settings)), host=settings.host, port=settings.port)
+    app = create_app(lambda: open_service(settings))
+    uvicorn.run(app, host=settings.host, port=settings.port, log_level=log_level)
 
 
 @app.command()
