@@ -9,6 +9,8 @@ from data.errors import ContractBreachError
 from data.store import connect, sql_name, sql_text
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
     from pathlib import Path
 
     import duckdb
@@ -16,7 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["check_lake", "count_breaches", "orphans", "reasons_sql", "require_sound"]
 
 
-def reasons_sql(rules: Contract, *, uncast: str | None = None, taken_keys: str | None = None) -> str:
+def reasons_sql(
+    rules: Contract,
+    *,
+    uncast: str | None = None,
+    latest: dt.datetime | None = None,
+    more: Sequence[tuple[str, str]] = (),
+) -> str:
     """Give the SQL expression that lists why a row breaks its contract; empty when it does not.
 
     Parameters
@@ -26,8 +34,10 @@ def reasons_sql(rules: Contract, *, uncast: str | None = None, taken_keys: str |
     uncast : str, optional
         Column with the list of the contract's columns whose value could not be computed or cast. Such a
         column is reported once, as that, and not again as null.
-    taken_keys : str, optional
-        Boolean SQL that is true when the key stands in an earlier row or in the store.
+    latest : datetime, optional
+        No event may lie after it; not checked when not given.
+    more : sequence of (str, str)
+        Further boolean SQL and the reason that it is when true.
 
     Returns
     -------
@@ -45,10 +55,12 @@ def reasons_sql(rules: Contract, *, uncast: str | None = None, taken_keys: str |
             cases.append((f"{name} IS NULL AND NOT {is_uncast}", f"{column.name}: {word}"))
         bounds = _out_of_bounds(column)
         if bounds:
-            cases.append((bounds, f"{column.name}: allowed is {column.allowed}"))
+            why = "negative money" if column.is_money else f"allowed is {column.allowed}"
+            cases.append((bounds, f"{column.name}: {why}"))
+        if column.past and latest is not None:
+            cases.append((f"{name} > TIMESTAMP {sql_text(str(latest))}", f"{column.name}: in the future"))
     cases += [(f"NOT ({check.sql})", f"check: {check.name}") for check in rules.checks]
-    if taken_keys:
-        cases.append((taken_keys, f"{rules.key}: duplicate key"))
+    cases += more
     whens = ", ".join(f"CASE WHEN {when} THEN {sql_text(why)} END" for when, why in cases)
     return f"list_filter([{whens}], lambda why: why IS NOT NULL)"
 

@@ -23,6 +23,7 @@ class _Part(BaseModel):
 class _Table(_Part):
     name: str
     distinct: bool = False
+    allow_unknown_customers: bool = False
 
 
 class ColumnMap(_Part):
@@ -32,7 +33,7 @@ class ColumnMap(_Part):
     ----------
     table : table
         ``name`` of the contract; ``distinct`` to store equal mapped rows once, for sources that repeat an
-        entity on every line.
+        entity on every line; ``allow_unknown_customers`` to store rows whose customer the lake does not hold.
     columns : dict of str to str
         Contract column to a DuckDB expression over the source's columns; a plain name is the simplest.
     risk : dict of str to str

@@ -2,13 +2,15 @@
 
 A source is known by the checksum of its file. Ingesting the same file again, also with a corrected map,
 replaces what it gave before. A row whose key already stands in the store from another source, or earlier in
-the same file, is quarantined as a duplicate key.
+the same file, is quarantined as a duplicate: of an equal row, or of one with other content. Every ingest
+leaves a record in the run log, which the quality gates judge the next one by.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -17,18 +19,23 @@ from data.checks import reasons_sql
 from data.column_map import check_column_map
 from data.contracts import Contract, contract
 from data.errors import ColumnMapError, IngestError, SourceError, hint
-from data.manifest import file_checksum, fsync_path, read_manifest
-from data.store import TableWrite, copy_partitioned, sql_name, sql_text
+from data.manifest import file_checksum, fsync_path, manifest_or_none
+from data.runs import RunRecord, append_run
+from data.sources import ROW, load_source
+from data.statistics import measure
+from data.store import TableWrite, copy_partitioned, sql_name, sql_text, view_sql
+from data.twins import mark_twins
 
 if TYPE_CHECKING:
-    import datetime as dt
     from pathlib import Path
 
     from data.column_map import ColumnMap
 
-__all__ = ["IngestReport", "ingest"]
+__all__ = ["FUTURE_TOLERANCE", "IngestReport", "ingest"]
 
-_ROW = "source_row"
+FUTURE_TOLERANCE = dt.timedelta(hours=1)
+"""How far a clock may run ahead before its events are quarantined as lying in the future."""
+
 _RISK_TYPES = {"HUGEINT": "BIGINT", "UBIGINT": "BIGINT", "UHUGEINT": "BIGINT", "FLOAT": "DOUBLE"}
 
 
@@ -49,8 +56,11 @@ class IngestReport:
     reasons : dict of str to int
         Rows by reason; a row may have several.
     quarantine : Path or None
-        File of the quarantined rows with ``source_row`` (1 is the first row after a header), ``reasons`` and
-        ``row`` (the source row as JSON, or the raw line).
+        File of the quarantined rows with ``source_row`` (1 is the first record after a header, see
+        `data.sources`), ``reasons``, ``row`` (the source row as JSON, or the raw record) and ``customer_id``
+        as the map gives it, null where it cannot be had.
+    run : RunRecord
+        What the run log holds of it.
     """
 
     table: str
@@ -62,6 +72,16 @@ class IngestReport:
     rows_quarantined: int
     reasons: dict[str, int]
     quarantine: Path | None
+    run: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What rows are held against: SQL of other sources' rows and of the customers, and the latest time."""
+
+    others: str | None
+    customers: str | None
+    latest: dt.datetime
 
 
 def ingest(
@@ -70,6 +90,7 @@ def ingest(
     root: Path,
     *,
     created: dt.datetime,
+    future_tolerance: dt.timedelta = FUTURE_TOLERANCE,
     memory_limit: str | None = None,
     threads: int | None = None,
 ) -> IngestReport:
@@ -78,13 +99,15 @@ def ingest(
     Parameters
     ----------
     source : Path
-        ``.parquet``, or ``.csv`` / ``.csv.gz`` with a header.
+        ``.parquet``, or ``.csv`` / ``.csv.gz`` with a header, see `data.sources.load_source`.
     column_map : ColumnMap
         From `data.column_map.load_column_map`; it names the table.
     root : Path
         The lake.
     created : datetime
-        Time for the manifest, naive UTC.
+        Now, naive UTC: for the manifest and the run log, and no event may lie after it.
+    future_tolerance : timedelta
+        How far after `created` an event may lie all the same.
     memory_limit : str, optional
         Memory that DuckDB may use before it spills to disk.
     threads : int, optional
@@ -100,6 +123,8 @@ def ingest(
         If the file cannot be read.
     ColumnMapError
         If the map does not fit the contract or the source.
+    TableLockedError
+        If another process is writing the table.
     IngestError
         If rows were lost, which leaves the lake as it was.
     """
@@ -113,12 +138,15 @@ def ingest(
     write = TableWrite(root, rules.name, created=created, source=name, fingerprint=checksum, keep_others=True)
     with write, duckdb.connect(str(write.stage("duckdb"))) as connection:
         _settle(connection, memory_limit, threads)
-        _load(connection, source)
+        load_source(connection, source)
         _stage(connection, column_map, rules)
-        _judge(connection, rules, _other_files(root, rules, name))
-        report = _report(connection, rules.name, name, root)
+        _judge(connection, rules, _limits(root, column_map, name, created + future_tolerance))
+        report = _report(connection, rules, name, checksum, created)
+        if report.rows_quarantined:
+            report = replace(report, quarantine=root / "quarantine" / rules.name / f"{name}.parquet")
         _write_quarantine(connection, write, report)
         copy_partitioned(connection, "sound", write)
+    append_run(root, report.run)
     return report
 
 
@@ -131,49 +159,9 @@ def _settle(connection: duckdb.DuckDBPyConnection, memory_limit: str | None, thr
         connection.execute(f"SET threads = {int(threads)}")
 
 
-def _load(connection: duckdb.DuckDBPyConnection, source: Path) -> None:
-    where = sql_text(source)
-    is_csv = ".csv" in [suffix.lower() for suffix in source.suffixes]
-    reader = (
-        f"read_csv({where}, header = true, all_varchar = true, store_rejects = true)"
-        if is_csv
-        else f"read_parquet({where}, file_row_number = true)"
-    )
-    number = "row_number() OVER ()" if is_csv else "file_row_number + 1"
-    rest = "*" if is_csv else "* EXCLUDE (file_row_number)"
-    try:
-        connection.execute(
-            f"CREATE TABLE raw AS SELECT {rest}, {number} AS {_ROW} FROM {reader}"  # noqa: S608
-        )
-    except duckdb.Error as error:
-        message = f"{source} cannot be read: {error}"
-        raise SourceError(message) from error
-    connection.execute(f"CREATE TABLE broken ({_ROW} BIGINT, reasons VARCHAR[], row VARCHAR)")
-    if is_csv:
-        _number_csv_rows(connection)
-
-
-def _number_csv_rows(connection: duckdb.DuckDBPyConnection) -> None:
-    """Set lines that the reader could not split aside, and number the others by their place in the file."""
-    connection.execute(
-        f"INSERT INTO broken SELECT line - 1 AS {_ROW}, "  # noqa: S608
-        "['line: ' || string_agg(DISTINCT lower(CAST(error_type AS VARCHAR)), ', ')], any_value(csv_line) "
-        "FROM reject_errors GROUP BY line"
-    )
-    connection.execute(
-        "CREATE TABLE numbered AS WITH gaps AS ("  # noqa: S608
-        f"SELECT {_ROW} - row_number() OVER (ORDER BY {_ROW}) AS after, "
-        f"row_number() OVER (ORDER BY {_ROW}) AS skipped FROM broken) "
-        f"SELECT raw.* EXCLUDE ({_ROW}), raw.{_ROW} + coalesce("
-        f"(SELECT max(skipped) FROM gaps WHERE after < raw.{_ROW}), 0) AS {_ROW} FROM raw"
-    )
-    connection.execute("DROP TABLE raw")
-    connection.execute("ALTER TABLE numbered RENAME TO raw")
-
-
 def _stage(connection: duckdb.DuckDBPyConnection, column_map: ColumnMap, rules: Contract) -> None:
     """Compute every column; a value that cannot be had is null and its column is listed in `__uncast`."""
-    known = [str(r[0]) for r in connection.execute("DESCRIBE raw").fetchall() if r[0] != _ROW]
+    known = [str(r[0]) for r in connection.execute("DESCRIBE raw").fetchall() if r[0] != ROW]
     chosen, uncast = [], []
     for column in rules.columns:
         expression = column_map.columns.get(column.name)
@@ -194,7 +182,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, column_map: ColumnMap, rules: 
     try:
         connection.execute(
             f"CREATE TABLE staged AS SELECT {', '.join(chosen)}, "  # noqa: S608 (a map is the company's own SQL)
-            f"list_filter([{', '.join(uncast)}], lambda c: c IS NOT NULL) AS __uncast, {_ROW} FROM raw"
+            f"list_filter([{', '.join(uncast)}], lambda c: c IS NOT NULL) AS __uncast, {ROW} FROM raw"
         )
     except duckdb.Error as error:
         message = f"The expressions of the map for {rules.name} cannot be computed: {error}"
@@ -202,7 +190,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, column_map: ColumnMap, rules: 
     if column_map.table.distinct:
         names = ", ".join(sql_name(name) for name in columns)
         connection.execute(
-            f"CREATE OR REPLACE TABLE staged AS SELECT {names}, __uncast, min({_ROW}) AS {_ROW} "  # noqa: S608
+            f"CREATE OR REPLACE TABLE staged AS SELECT {names}, __uncast, min({ROW}) AS {ROW} "  # noqa: S608
             f"FROM staged GROUP BY {names}, __uncast"
         )
 
@@ -234,42 +222,44 @@ def _check_expression(
     return str(found[0][1])
 
 
-def _other_files(root: Path, rules: Contract, source: str) -> list[Path]:
-    folder = root / rules.name
-    if not folder.is_dir():
-        return []
-    return [folder / file.path for file in read_manifest(folder).files if file.source != source]
+def _limits(root: Path, column_map: ColumnMap, source: str, latest: dt.datetime) -> _Limits:
+    rules = contract(column_map.table.name)
+    before = manifest_or_none(root / rules.name)
+    others = tuple(file for file in before.files if file.source != source) if before else ()
+    stored = view_sql(root / rules.name, replace(before, files=others)) if before and others else None
+    people = manifest_or_none(root / "customers")
+    checked = any(reference.table == "customers" for reference in rules.references)
+    if people is None or not checked or column_map.table.allow_unknown_customers:
+        return _Limits(stored, None, latest)
+    return _Limits(stored, view_sql(root / "customers", people), latest)
 
 
-def _judge(connection: duckdb.DuckDBPyConnection, rules: Contract, others: list[Path]) -> None:
+def _judge(connection: duckdb.DuckDBPyConnection, rules: Contract, limits: _Limits) -> None:
+    """Part the staged rows into ``broken``, with why, and the view ``sound``."""
     key = sql_name(rules.key)
-    stored = ", ".join(sql_text(path) for path in others)
-    # Without other sources the set of stored keys is empty but must have the key's type.
-    keys = (
-        f"SELECT {key} FROM read_parquet([{stored}])"  # noqa: S608
-        if others
-        else f"SELECT {key} FROM staged WHERE false"  # noqa: S608
-    )
-    first = f"row_number() OVER (PARTITION BY {key} ORDER BY {_ROW}) > 1"
+    cases = [
+        ("__twin = 'same'", f"{rules.key}: duplicate row"),
+        ("__twin = 'other'", f"{rules.key}: duplicate key, other content"),
+    ]
+    if limits.customers is not None:
+        known = f"SELECT customer_id FROM ({limits.customers})"  # noqa: S608
+        cases.append((f"customer_id NOT IN ({known})", "customer_id: unknown customer"))
+    reasons = reasons_sql(rules, uncast="__uncast", latest=limits.latest, more=cases)
+    mark_twins(connection, rules, limits.others)
     connection.execute(
-        f"CREATE TABLE judged AS WITH ranked AS (SELECT *, {first} AS __again, "  # noqa: S608
-        f"{key} IN ({keys}) AS __stored FROM staged) "
-        f"SELECT * EXCLUDE (__uncast, __again, __stored), "
-        f"{reasons_sql(rules, uncast='__uncast', taken_keys=_taken(key))} || "
-        f"[c || ': not computable' FOR c IN __uncast IF c NOT IN ({_texts(rules)})] AS __reasons FROM ranked"
+        f"CREATE TABLE judged AS SELECT * EXCLUDE (__uncast, __twin), {reasons} || "  # noqa: S608
+        f"[c || ': not computable' FOR c IN __uncast IF c NOT IN ({_texts(rules)})] AS __reasons "
+        f"FROM staged LEFT JOIN twins USING ({ROW})"
     )
+    customer = key if rules.key == "customer_id" else "customer_id"
     connection.execute(
-        f"INSERT INTO broken SELECT {_ROW}, __reasons, to_json(raw_row) "  # noqa: S608
-        f"FROM judged JOIN (SELECT raw AS raw_row, {_ROW} AS number FROM raw) ON number = {_ROW} "
+        f"INSERT INTO broken SELECT {ROW}, __reasons, to_json(raw_row), {customer} "  # noqa: S608
+        f"FROM judged JOIN (SELECT raw AS raw_row, {ROW} AS number FROM raw) ON number = {ROW} "
         "WHERE len(__reasons) > 0"
     )
     connection.execute(
-        f"CREATE VIEW sound AS SELECT * EXCLUDE (__reasons, {_ROW}) FROM judged WHERE len(__reasons) = 0"  # noqa: S608
+        f"CREATE VIEW sound AS SELECT * EXCLUDE (__reasons, {ROW}) FROM judged WHERE len(__reasons) = 0"  # noqa: S608
     )
-
-
-def _taken(key: str) -> str:
-    return f"{key} IS NOT NULL AND (__again OR __stored)"
 
 
 def _texts(rules: Contract) -> str:
@@ -280,30 +270,46 @@ def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
     return int(connection.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0])  # noqa: S608
 
 
-def _report(connection: duckdb.DuckDBPyConnection, table: str, source: str, root: Path) -> IngestReport:
+def _report(
+    connection: duckdb.DuckDBPyConnection, rules: Contract, source: str, checksum: str, created: dt.datetime
+) -> IngestReport:
     lines = _count(connection, "broken WHERE reasons[1] LIKE 'line: %'")
     read = _count(connection, "raw") + lines
     merged = _count(connection, "raw") - _count(connection, "staged")
     stored, quarantined = _count(connection, "sound"), _count(connection, "broken")
     if read - merged != stored + quarantined:
         message = (
-            f"{table}: {read} rows read less {merged} merged are not {stored} stored "
+            f"{rules.name}: {read} rows read less {merged} merged are not {stored} stored "
             f"plus {quarantined} quarantined"
         )
         raise IngestError(message)
     found = connection.execute(
         "SELECT why, count(*) FROM (SELECT unnest(reasons) AS why FROM broken) GROUP BY why ORDER BY why"
     ).fetchall()
-    return IngestReport(
-        table=table,
+    run = RunRecord(
+        table=rules.name,
         source=source,
+        checksum=checksum,
+        now=created,
         rows_read=read,
         rows_merged=merged,
         rows_in=read - merged,
         rows_stored=stored,
         rows_quarantined=quarantined,
         reasons={str(why): int(rows) for why, rows in found},
-        quarantine=root / "quarantine" / table / f"{source}.parquet" if quarantined else None,
+        statistics=measure(connection, rules, stored="sound", judged="judged"),
+    )
+    return IngestReport(
+        table=rules.name,
+        source=source,
+        rows_read=read,
+        rows_merged=merged,
+        rows_in=run.rows_in,
+        rows_stored=stored,
+        rows_quarantined=quarantined,
+        reasons=run.reasons,
+        quarantine=None,
+        run=run,
     )
 
 
@@ -315,8 +321,8 @@ def _write_quarantine(connection: duckdb.DuckDBPyConnection, write: TableWrite, 
         return
     staged = write.stage()
     connection.execute(
-        f"COPY (SELECT * FROM broken ORDER BY {_ROW}) TO {sql_text(staged)} "  # noqa: S608
-        "(FORMAT parquet, COMPRESSION zstd)"
+        f"COPY (SELECT {ROW} AS source_row, * EXCLUDE ({ROW}) FROM broken ORDER BY {ROW}) "  # noqa: S608
+        f"TO {sql_text(staged)} (FORMAT parquet, COMPRESSION zstd)"
     )
     fsync_path(staged)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -60,9 +60,9 @@ def test_every_kind_of_broken_row_is_quarantined_with_reason_and_number(tmp_path
     assert [(r["source_row"], r["reasons"]) for r in rows] == [
         (2, ["order_id: null key"]),
         (3, ["ordered_at: not a timestamp"]),
-        (4, ["amount_minor: allowed is at least 0"]),
+        (4, ["amount_minor: negative money"]),
         (5, ["check: returned_at >= ordered_at"]),
-        (6, ["order_id: duplicate key"]),
+        (6, ["order_id: duplicate key, other content"]),
         (7, ["category: missing"]),
         (8, ["amount_minor: not a bigint"]),
         (9, ["line: too many columns"]),
@@ -90,7 +90,7 @@ def test_keys_of_other_sources_are_duplicates(tmp_path):
     ingest(write(tmp_path / "a.csv", GOOD), order_map(), tmp_path / "lake", created=NOW)
     other = write(tmp_path / "b.csv", GOOD, "2,7,3,toys,2025-03-01,1,")
     report = ingest(other, order_map(), tmp_path / "lake", created=NOW)
-    assert report.reasons == {"order_id: duplicate key": 1}
+    assert report.reasons == {"order_id: duplicate row": 1}
     assert read_table(tmp_path / "lake", "orders").num_rows == 2
 
 
