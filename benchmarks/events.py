@@ -36,8 +36,8 @@ def run() -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        events_per_s in batches of 100, each batch durable before its answer; from sending one event to holding
-        a profile that counts it, p50 and p99 in milliseconds, of which `post` is the event alone.
+        events_per_s in batches of 100, each batch durable before its answer; from sending one event to
+        holding a profile that counts it, p50 and p99 in milliseconds, of which `post` is the event alone.
     """
     with tempfile.TemporaryDirectory(prefix="premia-events-") as folder:
         settings = Settings(lake=Path(folder))
@@ -94,7 +94,7 @@ def _order(number: int) -> dict[str, Any]:
         "type": "order",
         "event_id": f"b{number}",
         "order_id": 10**15 + number,
-        "customer_id": number % CUSTOMERS,
+        "customer_id": 1 + number % CUSTOMERS,
         "seller_id": number % 1_000,
         "category": "shoes",
         "amount_minor": 9_900,
@@ -104,11 +104,11 @@ def _order(number: int) -> dict[str, Any]:
 
 def _send(
     client: http.client.HTTPConnection, method: str, path: str, body: dict[str, Any] | None = None
-) -> Any:
+) -> dict[str, Any]:
     content = None if body is None else json.dumps(body)
     client.request(method, path, content, {"content-type": "application/json"})
     with client.getresponse() as answer:
-        read = json.loads(answer.read())
+        read: dict[str, Any] = json.loads(answer.read())
         if answer.status != 200:
             raise SystemExit(f"events: {path} answered {answer.status}: {read}")
     return read
@@ -127,7 +127,7 @@ def _rate(client: http.client.HTTPConnection) -> float:
 def _delays(client: http.client.HTTPConnection) -> tuple[list[float], list[float]]:
     posts, sees = [], []
     for number in range(SINGLES):
-        customer = (7 * number) % CUSTOMERS
+        customer = 1 + (7 * number) % CUSTOMERS
         before = _orders(client, customer)
         order = {**_order(10**9 + number), "customer_id": customer, "ordered_at": END.isoformat()}
         start = time.perf_counter()

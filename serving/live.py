@@ -200,6 +200,11 @@ class LiveStore:
         """Give (kind, key) of every event in the log."""
         return [(kind, key) for kind, key in self._connection.execute("SELECT kind, key FROM log")]
 
+    def has_events(self, customer_id: int) -> bool:
+        """Tell whether a customer has sent events: someone new orders before master data arrive."""
+        query = "SELECT 1 FROM log WHERE customer_id = ? LIMIT 1"
+        return self._connection.execute(query, (customer_id,)).fetchone() is not None
+
     def set_consent(self, customer_id: int, purpose: str, *, granted: bool, now: datetime) -> None:
         """Record that a customer grants or withdraws the consent for a purpose; durable when this returns."""
         with self._connection:

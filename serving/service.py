@@ -16,6 +16,7 @@ from serving.errors import (
     UnknownProductError,
     UnknownPurposeError,
 )
+from serving.history import CustomerFacts
 from serving.quotes import QuoteRecord
 from serving.wire import Consents
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from serving.clock import Clock
     from serving.engine import InService
     from serving.events import EventAnswers, EventBatch
-    from serving.history import CustomerFacts, HistoryStore
+    from serving.history import HistoryStore
     from serving.live import LiveStore
     from serving.profiles import ProfileReader
     from serving.quotes import QuoteStore
@@ -247,7 +248,9 @@ class QuoteService:
     def _known_customer(self, customer_id: int, now: datetime) -> CustomerFacts:
         facts = self._history.facts(customer_id, now)
         if facts is None:
-            raise UnknownCustomerError(
-                f"customer {customer_id} is not known. Hint: send the orders first, then sync"
-            )
+            if not self._live.has_events(customer_id):
+                raise UnknownCustomerError(
+                    f"customer {customer_id} is not known. Hint: send the orders first"
+                )
+            return CustomerFacts(customer_id, None, None, None, None, None, frozenset())
         return facts

@@ -216,6 +216,12 @@ def test_the_next_profile_sees_the_order_placed_a_second_ago(service: Service) -
     assert service.profile(5)["orders_30d"] == before + 1
 
 
+def test_a_new_customer_has_a_profile_before_master_data_arrive(service: Service) -> None:
+    assert service.http.get("/v1/customers/77000000/risk-profile").status_code == 404
+    service.post({**ORDER, "customer_id": 77_000_000})
+    assert service.profile(77_000_000)["orders_30d"] == 1
+
+
 def test_every_kind_of_bad_event_has_its_own_answer_and_none_is_lost(
     service: Service, lakes: tuple[Path, Path]
 ) -> None:
