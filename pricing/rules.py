@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import model_validator
 
@@ -18,35 +18,26 @@ Effect = Literal["decline", "refer"]
 Fact = float | str | bool | None
 
 
-class Rule(Frozen):
-    """A condition that must hold, and what happens when it does not.
+class Condition(Frozen):
+    """What one fact must be.
 
     Attributes
     ----------
-    code
-        Stable reason code.
     field
         A fact: a rating factor, a profile feature, or `customer.*`.
     op, value
         The condition the fact must meet.
     when_unknown
         `fail` (the default: nobody is waved through unseen) or `pass`, when the fact is not known.
-    effect
-        `decline`, or `refer` to a person.
-    message
-        What the customer reads when it fails.
     """
 
-    code: Name
     field: str
     op: Comparison
     value: float | bool | str | tuple[str, ...] | tuple[float, ...]
     when_unknown: Literal["fail", "pass"] = "fail"
-    effect: Effect = "decline"
-    message: Text
 
     @model_validator(mode="after")
-    def _value_fits(self) -> Rule:
+    def _value_fits(self) -> Self:
         is_list = isinstance(self.value, tuple)
         if is_list != (self.op in {"in", "not_in"}):
             raise ValueError(
@@ -61,6 +52,24 @@ class Rule(Frozen):
         if fact is None or (isinstance(fact, float) and math.isnan(fact)):
             return self.when_unknown == "pass"
         return _compare(self.op, fact, self.value)
+
+
+class Rule(Condition):
+    """A condition that must hold, and what happens when it does not.
+
+    Attributes
+    ----------
+    code
+        Stable reason code.
+    effect
+        `decline`, or `refer` to a person.
+    message
+        What the customer reads when it fails.
+    """
+
+    code: Name
+    effect: Effect = "decline"
+    message: Text
 
 
 def _compare(op: Comparison, fact: float | str | bool, value: object) -> bool:
