@@ -3,6 +3,7 @@
 from features.compile import CompiledProfiles, compile_profiles
 from features.errors import (
     DefinitionError,
+    EngineError,
     FeatureError,
     HistoryError,
     LabelError,
@@ -26,6 +27,7 @@ __all__ = [
     "CompiledProfiles",
     "DefinitionError",
     "Derived",
+    "EngineError",
     "Entity",
     "EntityEvaluator",
     "Evaluator",

@@ -4,6 +4,7 @@ FeatureError
 ├── DefinitionError    a definition file is refused; every problem with its line and a hint
 ├── UnknownFeature     a name was asked for that no definition has
 ├── TableError         a source names a table or column that the connection does not have
+├── EngineError        a Spark session is set up so that it would give other numbers
 ├── LabelError         the label table lacks a column or holds rows that cannot be labelled
 └── HistoryError       events handed to the evaluator are not what its plan needs
 """
@@ -68,6 +69,10 @@ class UnknownFeature(FeatureError):
 
 class TableError(FeatureError):
     """A source does not fit the tables of the connection."""
+
+
+class EngineError(FeatureError):
+    """A session of another engine would give other numbers."""
 
 
 class LabelError(FeatureError):

@@ -61,8 +61,10 @@ def by_running_sum(entity: Entity, source: Source, group: Sequence[Feature]) -> 
     keys = ", ".join(entity.keys)
     zeros = [f"0 AS {item.name}" for item in group]
     enter = [f"{partials[partial_key(item)]} AS {item.name}" for item in group]
+    # Unlike names: the dialect of Spark lifts inner WITH clauses into one outer one.
+    table = f"_{entity.name}_{source.name}_tiles"
     enters = f"{seen(source)} + {entity.grain_us}"
-    steps = [_change(keys, enters, enter, asked=0, table="_tiles")]
+    steps = [_change(keys, enters, enter, asked=0, table=table)]
     for window in dict.fromkeys(item.window_us for item in group if item.window_us is not None):
         leave = [
             f"-{partials[partial_key(item)]} AS {item.name}"
@@ -74,12 +76,12 @@ def by_running_sum(entity: Entity, source: Source, group: Sequence[Feature]) -> 
         if source.known is not None:
             # What becomes known after it has left the window enters and leaves at once: nothing is counted.
             leaves = f"GREATEST({leaves}, {enters})"
-        steps.append(_change(keys, leaves, leave, asked=0, table="_tiles"))
+        steps.append(_change(keys, leaves, leave, asked=0, table=table))
     steps.append(_change(keys, "as_of_us", zeros, asked=1, table=pairs_of(entity)))
     values = [f"CAST(COALESCE({name}, 0) AS BIGINT) AS {name}" for name in partials.values()]
     tiles = ", ".join([keys, *dict.fromkeys(("event_us", seen(source))), *values])
     return (
-        f"  WITH _tiles AS (SELECT {tiles} FROM ({partial_rows(entity, source, group)}))\n"
+        f"  WITH {table} AS (SELECT {tiles} FROM ({partial_rows(entity, source, group)}))\n"
         f"{_running(keys, [item.name for item in group], steps)}"
     )
 

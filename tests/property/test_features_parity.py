@@ -1,4 +1,4 @@
-"""The evaluator and the SQL give the same number for the same definition, to the last bit."""
+"""Evaluator, SQL and Spark give the same number for the same definition, to the last bit."""
 
 from __future__ import annotations
 
@@ -46,31 +46,76 @@ owner = "o"
 privacy = "personal"
 purpose = "p"
 description = { en = "e", zh = "z" }
+[[source]]
+name = "losses"
+table = "claims"
+time = "occurred_at"
+known = "reported_at"
+keys = ["customer_id", "seller_id"]
+measures = ["paid_minor"]
+levels = ["product"]
+where = { product = ["motor", "medical"] }
+owner = "o"
+privacy = "personal"
+purpose = "p"
+description = { en = "e", zh = "z" }
 """
+DERIVED = """
+[[derived]]
+name = "{entity}_{kind}"
+kind = "{kind}"
+inputs = ["{entity}_{first}", "{entity}_{second}"]
+unit = "u"
+description = {{ en = "e", zh = "z" }}
+"""
+DERIVATIONS = [
+    ("rate", "losses_count_365d", "losses_first_occurred_at_lifetime"),
+    ("trend", "losses_count_7d", "losses_count_365d"),
+    ("seasonality", "losses_sum_paid_minor_7d", "losses_sum_paid_minor_365d"),
+    ("mean", "losses_sum_paid_minor_365d", "losses_count_365d"),
+    ("span", "losses_first_occurred_at_365d", "losses_last_occurred_at_365d"),
+]
+# Source: measure, filters, entities.
+SHAPED = {
+    "returns": (
+        ("freight_minor", "returned_at"),
+        (
+            "",
+            'filter = { category = ["apparel", "books"] }',
+            'filter = { category = ["shoes"], amount_minor = [0, 1] }',
+        ),
+        ("customer", "seller", "customer_x_category"),
+    ),
+    "losses": (
+        ("paid_minor", "occurred_at"),
+        ("", 'filter = { product = ["motor"] }'),
+        ("customer", "seller"),
+    ),
+}
 
 
-def all_shapes() -> FeatureSpec:
+def all_shapes(only_windows: frozenset[str] = frozenset({"12h", "7d", "365d", "lifetime"})) -> FeatureSpec:
     text = [EXTRA]
-    filters = [
-        "",
-        'filter = { category = ["apparel", "books"] }',
-        'filter = { category = ["shoes"], amount_minor = [0, 1] }',
-    ]
-    measures = [("count", None), ("sum", "freight_minor")]
-    measures += [
-        (kind, name) for kind in ("min", "max", "first", "last") for name in ("freight_minor", "returned_at")
-    ]
-    for entity in ("customer", "seller", "customer_x_category"):
-        windows = ("7d", "365d", "lifetime", "12h") if entity != "seller" else ("7d", "365d", "lifetime")
-        for window, kept, (aggregation, measure) in itertools.product(windows, filters, measures):
+    for source, (columns, filters, entities) in SHAPED.items():
+        measures = [("count", None), ("sum", columns[0])]
+        measures += [(kind, name) for kind in ("min", "max", "first", "last") for name in columns]
+        for entity, window, number, (aggregation, measure) in itertools.product(
+            entities, ("12h", "7d", "365d", "lifetime"), range(len(filters)), measures
+        ):
+            if window not in only_windows or (window == "12h" and entity == "seller"):
+                continue
+            name = "_".join(filter(None, [entity, source, aggregation, measure, window, "f" * number]))
             lines = [
-                f'[[feature]]\nname = "f{len(text)}"\nentity = "{entity}"\nsource = "returns"',
+                f'[[feature]]\nname = "{name}"\nentity = "{entity}"\nsource = "{source}"',
                 f'aggregation = "{aggregation}"\nwindow = "{window}"\nunit = "u"',
                 'description = { en = "e", zh = "z" }',
-                kept,
+                filters[number],
                 f'measure = "{measure}"' if measure else "",
             ]
             text.append("\n".join(lines))
+    if {"7d", "365d", "lifetime"} <= only_windows:
+        for entity, (kind, first, second) in itertools.product(("customer", "seller"), DERIVATIONS):
+            text.append(DERIVED.format(entity=entity, kind=kind, first=first, second=second))
     return parse_spec("\n".join(text))
 
 
@@ -111,14 +156,19 @@ def worlds(draw: st.DrawFn, windows: list[int]) -> dict[str, list[dict[str, obje
             "premium_minor": money,
         }
     )
-    claim = st.fixed_dictionaries(
-        {
-            "customer_id": ids,
-            "seller_id": maybe_ids,
-            "product": st.sampled_from(["motor", "return_freight", "medical"]),
-            "reported_at": times,
-            "paid_minor": money,
-        }
+    claim = st.builds(
+        lambda row, delay: {**row, "reported_at": None if delay is None else row["occurred_at"] + delay},
+        st.fixed_dictionaries(
+            {
+                "customer_id": ids,
+                "seller_id": maybe_ids,
+                "product": st.sampled_from(["motor", "return_freight", "medical"]),
+                "occurred_at": times,
+                "paid_minor": money,
+            }
+        ),
+        # Known at once, a day, a week, a year or more later, before it happened, never.
+        st.sampled_from([0, 1, DAY_US - 1, DAY_US, 7 * DAY_US, 365 * DAY_US, 366 * DAY_US, -DAY_US, None]),
     )
     label = st.fixed_dictionaries(
         {
@@ -160,6 +210,7 @@ SCHEMAS = {
         ("customer_id", pa.int64()),
         ("seller_id", pa.int64()),
         ("product", pa.string()),
+        ("occurred_at", US),
         ("reported_at", US),
         ("paid_minor", pa.int64()),
     ],
