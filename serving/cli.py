@@ -224,7 +224,7 @@ def openapi() -> None:
 
 @app.command()
 def demo(
-    customers: Annotated[int, typer.Option(help="Size of the simulated insurer.")] = 200_000,
+    customers: Annotated[int, typer.Option(help="Size of the simulated insurer.")] = 150_000,
     pictures: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
 ) -> None:
     """Walk the whole path: simulate, train, compare, quote, recommend, reprice."""
