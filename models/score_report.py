@@ -1,0 +1,92 @@
+"""Does the score say what it promises? Actual against expected cost on test rows, band by band."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pricing.score import scale_of, score_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from models.compare import Judged
+    from pricing.product import Product
+
+
+def score_report(product: Product, judged: Judged, family: str | None = None) -> pd.DataFrame:
+    """Compare actual and expected cost by score band.
+
+    Parameters
+    ----------
+    product
+        Product file with a `[score]` table.
+    judged
+        Test rows with what each family says of them (`TrainingResult.judged`).
+    family
+        Family that scores; the product's champion when absent.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line per band that holds rows, from the safest up, indexed by its code: `lowest` points, `rows`,
+        `exposure`, `actual` and `expected` cost per unit of exposure in minor units, `ae` (actual over
+        expected), `ae_error` (its standard error, from the scatter of the rows).
+
+    Raises
+    ------
+    DefinitionError
+        If the product declares no score.
+    """
+    expected = judged.expected[family or product.models.champion]
+    _, bands = score_array(expected / judged.exposure, product)
+    lines = {}
+    for position, band in enumerate(scale_of(product).bands):
+        rows = bands == position
+        if rows.any():
+            lines[band.code] = {"lowest": band.lowest} | _figures(
+                judged.actual[rows], expected[rows], judged.exposure[rows]
+            )
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("band")
+
+
+def _figures(
+    actual: NDArray[np.float64], expected: NDArray[np.float64], exposure: NDArray[np.float64]
+) -> dict[str, float]:
+    scatter = float(np.sqrt(np.sum((actual - expected) ** 2)))
+    return {
+        "rows": len(actual),
+        "exposure": float(exposure.sum()),
+        "actual": float(actual.sum() / exposure.sum()),
+        "expected": float(expected.sum() / exposure.sum()),
+        "ae": float(actual.sum() / expected.sum()),
+        "ae_error": scatter / float(expected.sum()),
+    }
+
+
+def score_figure(report: pd.DataFrame) -> Figure:
+    """Draw actual and expected cost by band over the exposure each band holds.
+
+    Parameters
+    ----------
+    report
+        From `score_report`.
+    """
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    place = np.arange(len(report))
+    axes.bar(place, report["exposure"] / report["exposure"].sum(), color="0.88", label="share of exposure")
+    axes.set(xlabel="score band, safest first", ylabel="share of exposure", title="Cost by score band")
+    axes.set_xticks(place, [f"{code}\nfrom {low}" for code, low in report["lowest"].items()])
+    cost = axes.twinx()
+    error = 2 * report["ae_error"] * report["expected"]
+    cost.errorbar(place, report["actual"], yerr=error, color="black", marker="o", label="actual (2 s.e.)")
+    cost.plot(place, report["expected"], linestyle="--", marker="s", label="expected")
+    cost.set_ylim(bottom=0)
+    cost.set_ylabel("minor units per unit of exposure")
+    handles = [part for one in (axes, cost) for part in one.get_legend_handles_labels()[0]]
+    axes.legend(handles, [str(handle.get_label()) for handle in handles], loc="upper left")
+    return figure
