@@ -69,6 +69,32 @@ def build_profiles_spark(
     return session.sql(to_spark(query.sql)).selectExpr(*columns)
 
 
+def local_session(threads: int = 2, memory: str = "2g", **settings: str) -> SparkSession:
+    """Start Spark on this machine, set up as the profiles need it.
+
+    Parameters
+    ----------
+    threads, memory
+        Threads of the driver, which does all the work, and the heap of its Java machine.
+    **settings
+        More of Spark's settings, each dot written as two underscores.
+    """
+    from pyspark.sql import SparkSession as Session
+
+    chosen = {
+        TIME_ZONE: "UTC",
+        ANSI: "true",
+        "spark.driver.memory": memory,
+        "spark.sql.shuffle.partitions": str(threads),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    } | {name.replace("__", "."): value for name, value in settings.items()}
+    builder = Session.builder.master(f"local[{threads}]").appName("premia")
+    for name, value in chosen.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
 @lru_cache(maxsize=32)
 def to_spark(sql: str) -> str:
     """Write compiled text in Spark's dialect."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import os
+import shutil
 import struct
+import sys
+import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +24,11 @@ from features.history import events_by_entity
 from features.load import default_spec, parse_spec
 from features.profiles import build_profiles
 from features.spec import DAY_US, FeatureSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark.sql import SparkSession
 
 LEAP = int(datetime(2024, 2, 29, tzinfo=UTC).timestamp()) * 1_000_000
 CATEGORIES = ["apparel", "shoes", "books", "unheard of", None]
@@ -263,14 +275,27 @@ def by_loop(spec: FeatureSpec, tables: dict[str, pa.Table]) -> list[dict[str, ob
 def check_equal(
     spec: FeatureSpec, world: dict[str, list[dict[str, object]]], con: duckdb.DuckDBPyConnection
 ) -> None:
+    tables = tables_of(world)
+    check_same(spec, tables, by_sql(spec, tables, con), by_loop(spec, tables))
+
+
+def tables_of(world: dict[str, list[dict[str, object]]]) -> dict[str, pa.Table]:
     labels = [{"row_id": 1000 - index, **row} for index, row in enumerate(world["labels"])]
     rows = {**world, "labels": labels}
-    tables = {
+    return {
         name: pa.Table.from_pylist(rows[name], schema=pa.schema(fields)) for name, fields in SCHEMAS.items()
     }
-    sql, loop = by_sql(spec, tables, con), by_loop(spec, tables)
-    assert len(sql) == len(loop) == len(labels)
-    for number, (left, right) in enumerate(zip(sql, loop, strict=True)):
+
+
+def check_same(
+    spec: FeatureSpec,
+    tables: dict[str, pa.Table],
+    one: list[dict[str, object]],
+    other: list[dict[str, object]],
+) -> None:
+    labels = tables["labels"].to_pylist()
+    assert len(one) == len(other) == len(labels)
+    for number, (left, right) in enumerate(zip(one, other, strict=True)):
         differing = {
             name: (left[name], right[name])
             for name in spec.names
@@ -310,3 +335,85 @@ def test_every_shape_of_aggregate_agrees(
     world: dict[str, list[dict[str, object]]], con: duckdb.DuckDBPyConnection
 ) -> None:
     check_equal(SHAPES, world, con)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[SparkSession]:
+    """Start Spark once; without Java or pyspark there is nothing to test, except where CI promises both."""
+    missing = [
+        name
+        for name, found in {
+            "java": shutil.which("java"),
+            "pyspark": importlib.util.find_spec("pyspark"),
+        }.items()
+        if not found
+    ]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"Spark needs {' and '.join(missing)}")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("TZ", "America/New_York")  # the machine's zone must not matter
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas >= 3", FutureWarning)
+        started = importlib.import_module("features.spark").local_session()
+        yield started
+        started.stop()
+
+
+def by_spark(
+    spec: FeatureSpec, tables: dict[str, pa.Table], session: SparkSession
+) -> list[dict[str, object]]:
+    from features.spark import build_profiles_spark
+
+    for name, table in tables.items():
+        session.createDataFrame(table).createOrReplaceTempView(name)
+    found = build_profiles_spark(session, "labels", spec, spec.names).toArrow()
+    by_id = {row.pop("row_id"): row for row in found.to_pylist()}
+    return [by_id[row_id] for row_id in tables["labels"]["row_id"].to_pylist()]
+
+
+def gathered(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
+    found: list[Any] = []
+
+    @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(strategy)
+    def gather(world: Any) -> None:
+        found.append(world)
+
+    gather()
+    return found
+
+
+def side_by_side(found: list[dict[str, list[dict[str, object]]]]) -> dict[str, list[dict[str, object]]]:
+    """Put many worlds into one, each with customers and sellers of its own."""
+    merged: dict[str, list[dict[str, object]]] = {name: [] for name in found[0]}
+    for number, world in enumerate(found):
+        for name, rows in world.items():
+            for row in rows:
+                ids = {
+                    key: value + 10 * number
+                    for key, value in row.items()
+                    if key.endswith("_id") and isinstance(value, int)
+                }
+                merged[name].append({**row, **ids})
+    return merged
+
+
+def every_third(spec: FeatureSpec) -> FeatureSpec:
+    """Thin a large set of definitions out: Spark compiles code for every column."""
+    kept = {item.name for item in spec.closure([*spec.names[::3], *(item.name for item in spec.derived)])}
+    return replace(spec, features=tuple(item for item in spec.features if item.name in kept))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("spark")
+@pytest.mark.parametrize("which", ["shipped", "shapes"])
+def test_spark_agrees(which: str, con: duckdb.DuckDBPyConnection, session: SparkSession) -> None:
+    """One job over many random histories, for a job costs seconds whatever its size."""
+    spec = DEFAULT if which == "shipped" else every_third(all_shapes(frozenset({"7d", "365d", "lifetime"})))
+    windows = [7 * DAY_US, 30 * DAY_US, 90 * DAY_US, 365 * DAY_US, 1095 * DAY_US]
+    tables = tables_of(side_by_side([{**EMPTY, "labels": [ONE]}, *gathered(worlds(windows=windows), 100)]))
+    spark, sql = by_spark(spec, tables, session), by_sql(spec, tables, con)
+    check_same(spec, tables, spark, sql)
+    check_same(spec, tables, spark, by_loop(spec, tables))
+    filled = {name for row in spark for name, value in row.items() if value}
+    assert len(filled) > 0.5 * len(spec.names), "a feature that is nothing everywhere tests nothing"
