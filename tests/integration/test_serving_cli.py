@@ -250,16 +250,10 @@ def test_a_csv_is_ingested_and_its_bad_rows_are_kept_apart(premia, tmp_path):
     lake = tmp_path / "lake"
     shown = premia("ingest", tmp_path / "orders.csv", tmp_path / "map.toml", "--lake", lake)
     counts = {k.strip(): int(v) for k, v in re.findall(r"│ (.+?) +│ +(\d+) │", shown)}
-    assert counts == {
-        "read": 5,
-        "merged into an equal one": 0,
-        "in": 5,
-        "stored": 2,
-        "quarantined": 3,
-        "ordered_at: not a timestamp": 1,
-        "amount_minor: allowed is at least 0": 1,
-        "order_id: duplicate key": 1,
-    }
+    fates = {"read": 5, "merged into an equal one": 0, "in": 5, "stored": 2, "quarantined": 3}
+    assert fates.items() <= counts.items()
+    reasons = {reason.split(": ")[0]: count for reason, count in counts.items() if reason not in fates}
+    assert reasons == {"ordered_at": 1, "amount_minor": 1, "order_id": 1}
     (quarantine,) = (lake / "quarantine" / "orders").glob("*.parquet")
     assert pq.read_table(quarantine)["source_row"].to_pylist() == [2, 3, 4]
     assert sorted(read_table(lake, "orders")["order_id"].to_pylist()) == [1, 5]
