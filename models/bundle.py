@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from models.encoding import Encoding
 from models.errors import ArtifactError, MismatchError
 from models.families import load_scorer
+from models.fitted import inputs_hash
 from models.risk_model import COMPONENTS, Reason, RiskModel, Scored
 from pricing.product import Product
 
@@ -77,7 +78,7 @@ class Bundle:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Profile features the model reads."""
+        """Profile features and fitted features the model reads."""
         return self.encoding.features
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -229,7 +230,7 @@ class Bundle:
         if expected_product is not None:
             _match("products", stored, expected_product.hash)
         if expected_spec is not None and encoding.features:
-            _match("feature definitions", bundle.spec_hash, expected_spec.hash(encoding.features))
+            _match("feature definitions", bundle.spec_hash, inputs_hash(expected_spec, product.profile))
         return bundle
 
 

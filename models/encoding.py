@@ -71,7 +71,7 @@ class Encoding:
     factors
         Rating factors of the product; a category becomes the code of its level.
     features
-        Names of profile features; a number, NaN when not known.
+        Names of profile features and of fitted features; a number, NaN when not known.
     """
 
     factors: tuple[NumberFactor | CategoryFactor, ...]
@@ -80,7 +80,7 @@ class Encoding:
     @classmethod
     def of(cls, product: Product) -> Encoding:
         """Build the encoding of a product."""
-        return cls(product.factors, product.profile.features)
+        return cls(product.factors, product.profile.inputs)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Encoding:

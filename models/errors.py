@@ -4,6 +4,7 @@ ModelError
 ├── EncodingError            a table cannot be turned into model inputs; holds counts by field and reason
 ├── TrainingDataError        a training table cannot be used; one sentence per fault, with row counts
 ├── FitError                 a family could not be fitted on data that passed all checks
+├── FittedMissingError       fitted features of a month are asked for that has not been fitted or synced
 ├── CompileError             a booster is no sum of one- and two-way tables
 ├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
 │   └── MismatchError        it is whole, but made for another product or other feature definitions
@@ -53,6 +54,10 @@ class TrainingDataError(ModelError):
 
 class FitError(ModelError):
     """A family could not be fitted on data that passed all checks."""
+
+
+class FittedMissingError(ModelError):
+    """Fitted features of a month are asked for that has not been fitted, or not been synced."""
 
 
 class CompileError(ModelError):

@@ -82,20 +82,25 @@ class ScoringSummary:
 
 
 def write_scores(
-    con: duckdb.DuckDBPyConnection, bundle: Bundle, spec: FeatureSpec, as_of: dt.datetime, out: Path
+    con: duckdb.DuckDBPyConnection,
+    bundle: Bundle,
+    spec: FeatureSpec,
+    as_of: dt.datetime,
+    out: Path,
+    root: Path | None = None,
 ) -> ScoringSummary:
     """Score all customers into one parquet file that appears whole or not at all.
 
     Parameters
     ----------
-    con, bundle, spec, as_of
+    con, bundle, spec, as_of, root
         See `score_customers`.
     out
         The file; an older one is replaced.
     """
     risks = known_risks(con, bundle.product, as_of)
     registered = con.execute("SELECT count(*) FROM customers WHERE registered_at < ?", [as_of]).fetchall()
-    batches = _score(con, risks, bundle, spec, as_of)
+    batches = _score(con, risks, bundle, spec, as_of, root)
     # An empty table still has its columns, which a stream without batches would not.
     scored = write_parquet_atomic(pa.RecordBatchReader.from_batches(SCHEMA, batches), out)
     customers = int(registered[0][0])
@@ -105,7 +110,11 @@ def write_scores(
 
 
 def score_customers(
-    con: duckdb.DuckDBPyConnection, bundle: Bundle, spec: FeatureSpec, as_of: dt.datetime
+    con: duckdb.DuckDBPyConnection,
+    bundle: Bundle,
+    spec: FeatureSpec,
+    as_of: dt.datetime,
+    root: Path | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Score every customer of whom a risk is known.
 
@@ -119,6 +128,8 @@ def score_customers(
         Feature definitions.
     as_of
         Nothing from then on is looked at, naive UTC.
+    root
+        The lake; needed only where the product names fitted features.
 
     Yields
     ------
@@ -134,7 +145,7 @@ def score_customers(
     TrainingDataError
         If neither quotes nor policies hold the product's rating factors.
     """
-    yield from _score(con, known_risks(con, bundle.product, as_of), bundle, spec, as_of)
+    yield from _score(con, known_risks(con, bundle.product, as_of), bundle, spec, as_of, root)
 
 
 def known_risks(con: duckdb.DuckDBPyConnection, product: Product, as_of: dt.datetime) -> pa.Table:
@@ -226,12 +237,17 @@ def _columns(con: duckdb.DuckDBPyConnection, view: str) -> set[str]:
 
 
 def _score(
-    con: duckdb.DuckDBPyConnection, risks: pa.Table, bundle: Bundle, spec: FeatureSpec, as_of: dt.datetime
+    con: duckdb.DuckDBPyConnection,
+    risks: pa.Table,
+    bundle: Bundle,
+    spec: FeatureSpec,
+    as_of: dt.datetime,
+    root: Path | None,
 ) -> Iterator[pa.RecordBatch]:
     scale_of(bundle.product)
     moment = pa.repeat(pa.scalar(as_of, pa.timestamp("us")), risks.num_rows)
     table = risks.append_column(bundle.product.profile.as_of, moment)
-    table = attach_profiles(con, table, bundle.product, spec)
+    table = attach_profiles(con, table, bundle.product, spec, root)
     for batch in table.combine_chunks().to_batches(max_chunksize=BATCH_ROWS):
         yield _score_batch(batch, bundle, as_of)
 

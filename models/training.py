@@ -12,6 +12,7 @@ from models.compare import EMPTY, Judged, judge
 from models.encoding import Encoding
 from models.errors import EncodingError, TrainingDataError
 from models.families import Design, FitSettings, Scorer, fit_family
+from models.fitted import inputs_hash
 from models.response import Observed, check_enough, read_observed
 from models.risk_model import COMPONENTS, ComponentName, RiskModel
 from models.splits import mark_test_rows
@@ -127,8 +128,7 @@ def train(
         seconds[family] = time.perf_counter() - start
     report("compare on test rows", 0.95)
     judged = judge(product, models, matrix, observed, test)
-    names = product.profile.features
-    spec_hash = feature_spec.hash(names) if feature_spec is not None and names else EMPTY
+    spec_hash = EMPTY if feature_spec is None else inputs_hash(feature_spec, product.profile)
     report("done", 1.0)
     return TrainingResult(
         product,

@@ -10,13 +10,16 @@ import pyarrow as pa
 
 from features.profiles import build_profiles
 from models.errors import TrainingDataError
+from models.fitted import attach_fitted, ensure_fitted, months_of
 from pricing.errors import nearest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import duckdb
 
     from features.spec import FeatureSpec
-    from pricing.product import Product
+    from pricing.product import Product, Profile
 
 MICROSECONDS_A_DAY = 86_400_000_000
 
@@ -89,9 +92,15 @@ def _policies_query(product: Product) -> str:
 
 
 def attach_profiles(
-    con: duckdb.DuckDBPyConnection, table: pa.Table, product: Product, spec: FeatureSpec
+    con: duckdb.DuckDBPyConnection,
+    table: pa.Table,
+    product: Product,
+    spec: FeatureSpec,
+    root: Path | None = None,
 ) -> pa.Table:
-    """Add the profile features of a product to a table, each row as of its own time.
+    """Add the profile and fitted features of a product to a table, each row as of its own time.
+
+    Fitted features are those of the first of the row's month; a month that has not been fitted is fitted now.
 
     Parameters
     ----------
@@ -104,13 +113,29 @@ def attach_profiles(
         Names the features.
     spec
         Their definitions.
+    root
+        The lake, where fitted features are stored; needed only when the product names some.
 
     Raises
     ------
     TrainingDataError
-        If a key or the time is absent.
+        If a key or the time is absent, or the product names fitted features and no lake is given.
     """
-    profile = product.profile
+    table = _with_features(con, table, product.profile, spec)
+    fitted = [name for name in product.profile.fitted if name not in table.column_names]
+    if not fitted:
+        return table
+    if root is None:
+        raise TrainingDataError([f"{product.code} reads the fitted features {fitted}, which need the lake"])
+    as_of = product.profile.as_of
+    if as_of in table.column_names:
+        ensure_fitted(con, root, months_of(table[as_of].cast(pa.timestamp("us"))))
+    return attach_fitted(con, root, table, product.profile, fitted)
+
+
+def _with_features(
+    con: duckdb.DuckDBPyConnection, table: pa.Table, profile: Profile, spec: FeatureSpec
+) -> pa.Table:
     wanted = [name for name in profile.features if name not in table.column_names]
     if not wanted:
         return table

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Family = Literal["glm", "gbm", "ga2m"]
+FittedName = Literal["buyer_frailty", "seller_frailty"]
 Amount = Annotated[str, Field(pattern=r"^\d{1,12}(\.\d{1,3})?$")]
 
 
@@ -123,6 +124,8 @@ class Profile(Frozen):
     ----------
     features
         Names from the feature definitions.
+    fitted
+        Estimates that are fitted anew as of the first of each month; model inputs after the features.
     monotone
         +1 or -1 by feature where the risk may only rise or only fall with it.
     customer, seller, as_of
@@ -130,6 +133,7 @@ class Profile(Frozen):
     """
 
     features: tuple[Name, ...] = ()
+    fitted: tuple[FittedName, ...] = ()
     monotone: dict[Name, Literal[-1, 1]] = Field(default_factory=dict)
     customer: str = "customer_id"
     seller: str = "seller_id"
@@ -137,12 +141,17 @@ class Profile(Frozen):
 
     @model_validator(mode="after")
     def _known(self) -> Profile:
-        strangers = sorted(set(self.monotone) - set(self.features))
+        strangers = sorted(set(self.monotone) - set(self.inputs))
         if strangers:
             raise ValueError(f"monotone names {strangers}, which are not among the features")
-        if len(set(self.features)) != len(self.features):
+        if len(set(self.inputs)) != len(self.inputs):
             raise ValueError("features are repeated")
         return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of all model inputs from history: features, then what is fitted."""
+        return self.features + self.fitted
 
 
 class Split(Frozen):
@@ -234,14 +243,14 @@ class Product(Frozen):
         for amount in (cover.limit, cover.deductible, cover.benefit, self.response.large_loss, reference):
             if amount is not None:
                 to_minor(amount, self.currency)
-        names = [factor.name for factor in self.factors] + list(self.profile.features)
+        names = [factor.name for factor in self.factors] + list(self.profile.inputs)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"factors and profile features repeat {repeated}")
         if not names:
             raise ValueError("a product needs at least one rating factor or profile feature")
         barred = {factor.name for factor in self.factors} | {factor.source for factor in self.factors}
-        offending = sorted(set(self.protected) & (barred | set(self.profile.features)))
+        offending = sorted(set(self.protected) & (barred | set(self.profile.inputs)))
         if offending:
             raise ValueError(f"protected attributes {offending} are never rating factors or profile features")
         self._check_cover_fits_response()
@@ -263,8 +272,8 @@ class Product(Frozen):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of all model inputs: rating factors, then profile features."""
-        return tuple(factor.name for factor in self.factors) + self.profile.features
+        """Names of all model inputs: rating factors, profile features, fitted features."""
+        return tuple(factor.name for factor in self.factors) + self.profile.inputs
 
     @property
     def monotone(self) -> dict[str, int]:
