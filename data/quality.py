@@ -1,6 +1,6 @@
 """Quality gates: whether what an ingest brought is like what earlier ones brought.
 
-Four gates judge a run against the last runs of its table: freshness, volume, missing values and quarantine.
+Five gates judge a run by earlier ones: freshness, volume, quarantine, missing values, new texts.
 A gate never holds rows back, it says what is odd with the numbers and what to do next. All of them are pure
 functions of run records and `Thresholds`.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from data.contracts import contract
 from data.runs import last_runs
+from data.statistics import RARE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,8 @@ class Thresholds:
     quarantine_rise : float
         Rise of that share over the median of earlier runs that is odd even below `quarantine_warn_share`,
         when beyond `nulls_warn_z` standard errors.
+    new_texts_warn_share : float
+        Stored rows with a text that no earlier run had in that column.
     """
 
     least_runs: int = 3
@@ -81,6 +84,7 @@ class Thresholds:
     quarantine_warn_share: float = 0.01
     quarantine_fail_share: float = 0.05
     quarantine_rise: float = 0.002
+    new_texts_warn_share: float = 0.005
 
 
 DEFAULT_THRESHOLDS = Thresholds()
@@ -93,7 +97,7 @@ class GateResult:
     Parameters
     ----------
     gate : str
-        ``freshness``, ``volume``, ``missing values`` or ``quarantine``.
+        ``freshness``, ``volume``, ``quarantine``, ``missing values`` or ``new texts``.
     subject : str
         What was judged: a column, or the table's rows.
     verdict : {"pass", "warn", "fail", "insufficient history"}
@@ -143,7 +147,8 @@ def judge_run(
     Returns
     -------
     tuple of GateResult
-        Freshness, volume, quarantine, then missing values of every column.
+        Freshness, volume, quarantine, then missing values of every column and new texts of every column that
+        holds few different ones.
     """
     others = [r for r in last_runs(earlier, len(earlier) or 1) if r.checksum != run.checksum]
     base = others[-thresholds.most_runs :]
@@ -152,6 +157,7 @@ def judge_run(
         _volume(run, base, thresholds),
         _quarantine(run, base, thresholds),
         *(_missing(run, base, column, thresholds) for column in run.statistics.nulls),
+        *(_new_texts(run, base, column, thresholds) for column in run.statistics.levels),
     )
 
 
@@ -247,6 +253,24 @@ def _missing(run: RunRecord, base: list[RunRecord], column: str, limits: Thresho
         else "see whether the source now fills in a default"
     )
     return GateResult(gate, column, verdict, share, usual, finding, advice * (verdict != "pass"))
+
+
+def _new_texts(run: RunRecord, base: list[RunRecord], column: str, limits: Thresholds) -> GateResult:
+    gate, levels = "new texts", run.statistics.levels[column]
+    known = [r.statistics.levels[column] for r in base if column in r.statistics.levels]
+    if len(known) < limits.least_runs:
+        return _insufficient(gate, column, 0.0, f"{len(levels)} different texts", len(known), limits)
+    seen = {RARE}.union(*known)
+    new = {text: rows for text, rows in levels.items() if text not in seen}
+    share = sum(new.values()) / max(sum(levels.values()), 1)
+    if share <= limits.new_texts_warn_share:
+        return GateResult(
+            gate, column, "pass", share, None, f"{len(new)} new of {len(levels)} texts ({share:.2%})"
+        )
+    names = ", ".join(repr(text) for text in sorted(new, key=lambda text: -new[text])[:3])
+    finding = f"{share:.2%} of the rows have a text that the last {len(known)} runs did not have: {names}"
+    advice = "see whether the source renamed a code; the map can translate it"
+    return GateResult(gate, column, "warn", share, None, finding, advice)
 
 
 def _usual_share(shares: list[float], sizes: list[int], rows: int) -> tuple[float, float]:
