@@ -122,8 +122,8 @@ def changes_sql(
     Returns
     -------
     str
-        Yields the keys, ``gained`` and ``lost`` (events of the whole life) and per feature its aggregate
-        over what enters, ``<name>__in``, and over what leaves, ``<name>__out``.
+        Yields the keys, ``gained`` and ``lost`` (events of the whole life) and per feature what enters less
+        what leaves, ``<name>__net``, or its aggregates over the two, ``<name>__in`` and ``<name>__out``.
     """
     parts = []
     for kind, view in views.items():
@@ -161,8 +161,13 @@ def _sums(group: Sequence[Feature]) -> list[str]:
             ("n0", "n1") if item.window_us is None else (f"(n0 AND b{index})", f"(n1 AND a{index})")
         )
         merge, value = MERGE[item.aggregation], names[partial_key(item)]
-        found.append(f"{merge}(CASE WHEN {after} AND NOT {before} THEN {value} END) AS {item.name}__in")
-        found.append(f"{merge}(CASE WHEN {before} AND NOT {after} THEN {value} END) AS {item.name}__out")
+        enters, leaves = f"{after} AND NOT {before}", f"{before} AND NOT {after}"
+        if item.empty_is_zero:
+            net = f"SUM(CASE WHEN {enters} THEN {value} WHEN {leaves} THEN -{value} END)"
+            found.append(f"{net} AS {item.name}__net")
+            continue
+        found.append(f"{merge}(CASE WHEN {enters} THEN {value} END) AS {item.name}__in")
+        found.append(f"{merge}(CASE WHEN {leaves} THEN {value} END) AS {item.name}__out")
     return found
 
 
@@ -180,7 +185,7 @@ def move(item: Feature, source: Source, step: Step, change: str) -> Move:
     """
     old, enters, leaves = f"o.{item.name}", f"{change}.{item.name}__in", f"{change}.{item.name}__out"
     if item.empty_is_zero:
-        return Move(f"COALESCE({old}, 0) + COALESCE({enters}, 0) - COALESCE({leaves}, 0)")
+        return Move(f"COALESCE({old}, 0) + COALESCE({change}.{item.name}__net, 0)")
     if item.aggregation in {"first", "last"} and item.measure != source.time:
         return _edge_measure(item.aggregation, old, enters, leaves, step)
     later = item.aggregation in {"max", "last"}

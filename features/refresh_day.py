@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LOOK_UP_SHARE = 0.25
 """Looking up more of the rows than this in their history costs as much as a full run."""
 
+LOOK_UP_ROWS = 4096
+"""So few rows are always looked up."""
+
 DELTA_SHARE = 1 / 3
 """A delta of more of the rows than this is merged into a new base."""
 
@@ -146,11 +149,16 @@ def _move(job: Job, old: ProfileManifest, changed: Sequence[Source], step: Step)
         " + ".join([f"COALESCE({_changes(source)}.{name}, 0)" for source in changed]) or "0"
         for name in ("gained", "lost")
     )
-    olds = [f"o.{item.name} AS {item.name}__old" for item in job.stored]
+    differs = " OR ".join(f"{part.value} IS DISTINCT FROM o.{name}" for name, part in moves.items())
+    # What is looked up counts as changed: as a rule it is, and its value is not known yet.
+    fresh = " OR ".join(
+        ["o.stored IS NULL", differs, *(f"COALESCE({text}, false)" for text in redo.values())]
+    )
     joins = "".join(f"\nLEFT JOIN {_changes(source)} USING ({keys})" for source in changed)
-    columns = [keys, "o.stored IS NOT NULL AS stored", f"{gained} AS gained", f"{lost} AS lost"]
+    columns = [keys, "o.stored IS NOT NULL AS stored", f"{fresh} AS fresh", f"{gained} AS gained"]
+    columns += [f"{lost} AS lost", *values, *flags]
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE _moved AS SELECT {', '.join([*columns, *values, *flags, *olds])}\n"
+        f"CREATE OR REPLACE TEMP TABLE _moved AS SELECT {', '.join(columns)}\n"
         f"FROM _touched LEFT JOIN _old o USING ({keys}){joins}"
     )
     return [item for item in job.stored if item.name in redo]
@@ -169,17 +177,17 @@ def _look_up(job: Job, candidates: Sequence[Feature], rows: int) -> int:
     con = job.con
     any_of = " OR ".join(f"{item.name}__redo" for item in candidates) or "false"
     con.execute(f"CREATE OR REPLACE TEMP TABLE _redo AS SELECT {job.keys} FROM _moved WHERE {any_of}")
-    counts = [f"COUNT_IF({item.name}__redo)" for item in candidates]
-    each = con.execute(f"SELECT COUNT_IF({any_of}), {', '.join([*counts, '0'])} FROM _moved").fetchall()[0]
-    wanted = [item for item, count in zip(candidates, each[1:], strict=False) if count]
-    if each[0] > LOOK_UP_SHARE * rows and each[0] > ONE_FILE_ROWS // 64:
+    counts = ", ".join(["COUNT(*)", *(f"COUNT_IF({item.name}__redo)" for item in candidates)])
+    number, *each = con.execute(f"SELECT {counts} FROM _moved WHERE {any_of}").fetchall()[0]
+    wanted = [item for item, count in zip(candidates, each, strict=True) if count]
+    if number > max(LOOK_UP_SHARE * rows, LOOK_UP_ROWS):
         raise NotWorthIt("the window ends of too many rows have moved over an event")
     if wanted:
         job.report("look up", 0.5)
         con.execute(f"CREATE OR REPLACE TEMP TABLE _found AS {job.evaluate_sql('_redo', wanted, only=True)}")
         fresh = ", ".join(f"{item.name} = f.{item.name}" for item in wanted)
         con.execute(f"UPDATE _moved SET {fresh} FROM _found f WHERE {job.match('_moved', 'f')}")
-    return int(each[0])
+    return int(number)
 
 
 def _vanished(job: Job, changed: Sequence[Source]) -> bool:
@@ -198,13 +206,14 @@ def _vanished(job: Job, changed: Sequence[Source]) -> bool:
 def _write(job: Job, old: ProfileManifest, writer: PartWriter, gone: bool, looked_up: int) -> Refreshed:
     """Write the new delta, or a new base when the delta grows large or rows must vanish."""
     con, keys = job.con, job.keys
-    differs = " OR ".join(f"{item.name} IS DISTINCT FROM {item.name}__old" for item in job.stored)
     columns = ", ".join([keys, *(item.name for item in job.stored)])
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE _new AS SELECT {columns}, stored FROM "
-        f"(SELECT * FROM _moved WHERE NOT stored OR {differs}) ANTI JOIN _gone USING ({keys})"
+        f"(SELECT * FROM _moved WHERE fresh) ANTI JOIN _gone USING ({keys})"
     )
-    recomputed, inserted = con.execute("SELECT COUNT(*), COUNT_IF(NOT stored) FROM _new").fetchall()[0]
+    recomputed, inserted = con.execute(
+        "SELECT COUNT(*), COUNT(*) - COUNT(nullif(stored, false)) FROM _new"
+    ).fetchall()[0]
     removed = con.execute("SELECT COUNT(*) FROM _gone").fetchall()[0][0]
     rows = old.rows + inserted - removed
     before = delta_rows_sql(job.root, old)
