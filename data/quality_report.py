@@ -50,14 +50,15 @@ padding-top: 16px; } h3 { font-size: 15px; margin: 20px 0 4px; }
 p { margin: 4px 0 8px; max-width: 75ch; } .dim { color: #5b6875; }
 table { border-collapse: collapse; width: 100%; margin: 8px 0; }
 th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid #dde3e8; vertical-align: top; }
-th { color: #5b6875; font-weight: 600; } td.n { text-align: right; font-variant-numeric: tabular-nums; }
+th { color: #5b6875; font-weight: 600; } .n { text-align: right; font-variant-numeric: tabular-nums; }
+.w { white-space: nowrap; }
 .badge { display: inline-block; padding: 0 8px; border-radius: 3px; white-space: nowrap; font-size: 13px;
 font-weight: 600; }
 .badge.pass { background: #dcefe3; color: #14532d; } .badge.warn { background: #fdecc8; color: #713f12; }
 .badge.fail { background: #fbd9d6; color: #7f1d1d; } .badge.unknown { background: #e6eaee; color: #3c4854; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(500px, 1fr)); gap: 4px 28px; }
 figure { margin: 0; } svg { max-width: 100%; height: auto; display: block; }
-svg text { font-size: 12px; fill: #1d2733; } svg .tick { fill: #5b6875; }
+svg text { font-size: 14px; fill: #1d2733; } svg .tick { fill: #5b6875; }
 svg .end, svg .name { text-anchor: end; }
 svg .middle { text-anchor: middle; } svg .grid { stroke: #dde3e8; } svg .bar { fill: #3b7ea1; }
 svg .more { fill: #d97706; } svg .level { stroke-width: 1.5; stroke-dasharray: 5 3; stroke: #5b6875; }
@@ -179,7 +180,7 @@ def quality_page(tables: Sequence[TableQuality], now: dt.datetime) -> str:
         f"<style>{_STYLE}</style></head><body><h1>Data quality · 数据质量报告</h1>"
         f'<p class="dim">{now:%Y-%m-%d %H:%M} UTC. The gates judge the newest ingest of each table by the '
         "ones before. They hold no row back.</p><table><tr><th>Table · 数据表</th><th>Verdict · 结论</th>"
-        "<th>Rows · 行数</th><th>Runs · 导入次数</th>"
+        '<th class="n">Rows · 行数</th><th class="n">Runs · 导入次数</th>'
         f"<th>Events · 事件时间</th></tr>{rows}</table>{empty}"
         f"{''.join(_section(item) for item in tables)}</body></html>\n"
     )
@@ -211,20 +212,24 @@ def _section(item: TableQuality) -> str:
 
 
 def _gates(item: TableQuality) -> str:
-    """List every gate; columns that are as they always were are counted in one line."""
-    loud = [
-        r for r in item.results if not (r.gate in ("missing values", "new texts") and r.verdict == "pass")
-    ]
-    quiet = len(item.results) - len(loud)
+    """List the gates; columns with nothing to look at are counted in one line."""
+    loud = [r for r in item.results if r.gate not in _OF_COLUMNS or r.verdict in ("warn", "fail")]
     rows = "".join(
-        f"<tr><td>{escape(_GATES[r.gate])}</td><td>{escape(r.subject)}</td><td>{_badge(r.verdict)}</td>"
-        f"<td>{escape(r.finding)}</td><td>{escape(r.advice)}</td></tr>"
+        f'<tr><td class="w">{escape(_GATES[r.gate])}</td><td>{escape(r.subject)}</td>'
+        f"<td>{_badge(r.verdict)}</td><td>{escape(r.finding)}</td><td>{escape(r.advice)}</td></tr>"
         for r in loud
     )
-    rest = f'<p class="dim">{quiet} further gates on single columns pass.</p>' if quiet else ""
+    quiet = [r.verdict for r in item.results if r not in loud]
+    passed, unknown = quiet.count("pass"), quiet.count("insufficient history")
+    rest = ", ".join(
+        text
+        for count, text in ((passed, f"{passed} pass"), (unknown, f"{unknown} have too little history"))
+        if count
+    )
     return (
-        "<h3>Gates · 质量关口</h3><table><tr><th>Gate · 关口</th><th>Of · 对象</th><th>Verdict · 结论</th>"
-        f"<th>Finding · 发现</th><th>What to do · 建议</th></tr>{rows}</table>{rest}"
+        "<h3>Gates · 质量关口</h3><table><tr><th>Gate · 关口</th><th>Of · 对象</th>"
+        '<th class="w">Verdict · 结论</th><th>Finding · 发现</th><th>What to do · 建议</th></tr>'
+        f"{rows}</table>" + f'<p class="dim">Of the other gates, each on one column, {rest}.</p>' * bool(rest)
     )
 
 
@@ -246,7 +251,7 @@ def _volume_pictures(item: TableQuality) -> list[tuple[str, str, str]]:
     by_month, by_day = "Rows by month · 每月行数", "Rows by day · 每日行数"
     return [
         (by_month, bars(by_month, months), f"The table as it stands, by {time}."),
-        (by_day, bars(by_day, days), f"The last {len(days)} days up to the newest event."),
+        (by_day, bars(by_day, days), f"Up to the newest event, {len(days)} day{'s' * (len(days) > 1)}."),
     ]
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Line", "Range", "bars", "dots", "horizontal_bars", "ranges"]
 
 WIDTH = 680
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 34
-_ROW = 22
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 12, 14, 34
+_ROW = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ def bars(title: str, items: Sequence[Bar], lines: Sequence[Line] = (), height: i
     """Draw vertical bars; every few bars the label stands below."""
     top, scale = _scale([b.value + b.more for b in items] + [line.value for line in lines], height)
     step = (WIDTH - _LEFT - _RIGHT) / max(len(items), 1)
-    wide = max(step * 0.8, 0.5)
-    parts = [_grid(top, scale, height), *(_level(line, scale) for line in lines)]
+    wide = min(max(step * 0.8, 0.5), 48.0)
+    parts = [_grid(top, scale, height), *_levels(lines, scale)]
     for place, bar in enumerate(items):
         x = _LEFT + place * step + (step - wide) / 2
         tip = f"{bar.label}: {_number(bar.value)}" + (f" + {_number(bar.more)}" if bar.more else "")
@@ -69,7 +69,7 @@ def dots(title: str, items: Sequence[Bar], lines: Sequence[Line], height: int = 
     step = (WIDTH - _LEFT - _RIGHT) / max(len(items), 1)
     points = [(_LEFT + (place + 0.5) * step, scale(bar.value)) for place, bar in enumerate(items)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    parts = [_grid(top, scale, height), *(_level(line, scale) for line in lines)]
+    parts = [_grid(top, scale, height), *_levels(lines, scale)]
     parts.append(f'<polyline class="path" points="{path}"/>')
     parts += [
         f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5">'
@@ -98,7 +98,7 @@ def horizontal_bars(title: str, items: Sequence[Bar]) -> str:
 
 def ranges(title: str, items: Sequence[Range]) -> str:
     """Draw shares from 0 to 100 %: a band and a tick for earlier ones, a dot for the share."""
-    left, right = 180, 70
+    left, right = 190, 80
 
     def across(share: float) -> float:
         return left + (WIDTH - left - right) * share
@@ -169,17 +169,21 @@ def _grid(top: float, scale: _Scale, height: int) -> str:
     return "".join(marks)
 
 
-def _level(line: Line, scale: _Scale) -> str:
-    y = scale(line.value)
-    return (
-        f'<line class="level {escape(line.kind)}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" '
-        f'y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text class="tick end" x="{WIDTH - _RIGHT - 2}" y="{y - 4:.1f}">{escape(line.label)}</text>'
-    )
+def _levels(lines: Sequence[Line], scale: _Scale) -> list[str]:
+    """Draw levels; their names stand side by side, so that close levels stay legible."""
+    drawn = []
+    for place, line in enumerate(lines):
+        y = scale(line.value)
+        drawn.append(
+            f'<line class="level {escape(line.kind)}" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" '
+            f'y1="{y:.1f}" y2="{y:.1f}"/><text class="tick" x="{_LEFT + 6 + 60 * place}" '
+            f'y="{y - 4:.1f}">{escape(line.label)}</text>'
+        )
+    return drawn
 
 
 def _labels(labels: Sequence[str], step: float, height: int) -> list[str]:
-    every = max(math.ceil(86 / step), 1)
+    every = max(math.ceil(100 / step), 1)
     return [
         f'<text class="tick middle" x="{_LEFT + (place + 0.5) * step:.1f}" y="{height - _BOTTOM + 16}">'
         f"{escape(_short(label, 14))}</text>"

@@ -18,15 +18,25 @@ from data.column_map import load_column_map
 from data.ingest import ingest as ingest_table
 from data.simulate import simulate as simulate_insurer
 from data.store import connect
+from data.thresholds import load_thresholds
 from features.load import default_spec
 from pricing.product import read_product
 from serving import render
 from serving.api import create_app
+from serving.cli_profile import profile
+from serving.cli_quality import Gate, Limits, erase, quality, show_gates
+from serving.cli_features import app as features_app
 from serving.compose import find_product, load_services, open_service
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
 from serving.errors import RequestError
-from serving.jobs import portfolio_in_force, promote_model, sync_serving, train_product
+from serving.jobs import (
+    portfolio_in_force,
+    promote_model,
+    sync_serving,
+    train_product,
+    withdrawn_consents,
+)
 from serving.reprice import reprice as reprice_portfolio
 from serving.settings import Settings
 from serving.wire import LARGEST_INTEGER, QuoteRequest, RecommendationRequest
@@ -34,10 +44,14 @@ from serving.wire import LARGEST_INTEGER, QuoteRequest, RecommendationRequest
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Pricing for internet insurance."
 )
+app.add_typer(features_app, name="features")
 console = Console()
 
 Lake = Annotated[
     Path | None, typer.Option("--lake", help="Folder of tables, models and quotes (default: PREMIA_LAKE).")
+]
+ClockStart = Annotated[
+    datetime | None, typer.Option("--clock", help="Start the clock here (UTC); default: now.")
 ]
 AsOf = Annotated[
     datetime | None, typer.Option("--as-of", help="UTC time; only what was known strictly before counts.")
@@ -81,13 +95,20 @@ def ingest(
     column_map: Annotated[
         Path, typer.Argument(help="TOML file: contract column = SQL over the source's columns.")
     ],
+    thresholds: Limits = None,
+    gate: Gate = False,
     lake: Lake = None,
 ) -> None:
     """Bring a table into the lake; rows that break its contract go to quarantine with the reason."""
     with refusals(console):
+        root = _settings(lake).lake
+        load_thresholds(thresholds)  # refused before anything is stored
         with console.status(f"ingest {source.name}"):
-            report = ingest_table(source, load_column_map(column_map), _settings(lake).lake, created=_now())
+            report = ingest_table(source, load_column_map(column_map), root, created=_now())
         console.print(render.ingest_table(report))
+        verdict = show_gates(root, report.table, thresholds, console)
+    if gate and verdict == "fail":
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -144,7 +165,7 @@ def sync(as_of: AsOf = None, lake: Lake = None) -> None:
 @app.command()
 def quote(
     request: Annotated[Path, typer.Argument(help="JSON file with the request, - for standard input.")],
-    clock: AsOf = None,
+    clock: ClockStart = None,
     lake: Lake = None,
 ) -> None:
     """Price one risk as the service would, store the quote and draw its ladder."""
@@ -159,7 +180,7 @@ def quote(
 def recommend(
     customer: Annotated[int, typer.Argument(min=0, max=LARGEST_INTEGER, help="Customer id.")],
     k: Annotated[int, typer.Option(min=1, max=50)] = 3,
-    clock: AsOf = None,
+    clock: ClockStart = None,
     lake: Lake = None,
 ) -> None:
     """Rank the products that suit a customer."""
@@ -195,9 +216,11 @@ def reprice(
         services, out_of_service = load_services(settings, spec)
         for code, why in out_of_service.items():
             console.print(f"[yellow]{code} is not in service:[/] {why}")
+        withdrawn = withdrawn_consents(settings, spec)
+        moment = as_of or _now()
         with count_bar(console, "reprice") as progress, connect(settings.lake) as con:
             summary = reprice_portfolio(
-                portfolio, out, services, spec, con, as_of or _now(), progress=progress
+                portfolio, out, services, spec, con, moment, withdrawn=withdrawn, progress=progress
             )
         console.print(render.reprice_table(summary))
         console.print(f"prices and manifest in {out}")
@@ -205,7 +228,7 @@ def reprice(
 
 @app.command()
 def serve(
-    clock: Annotated[datetime | None, typer.Option(help="Start the clock here (UTC); default: now.")] = None,
+    clock: ClockStart = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     lake: Lake = None,
 ) -> None:
@@ -230,6 +253,11 @@ def demo(
     """Walk the whole path: simulate, train, compare, quote, recommend, reprice."""
     with refusals(console):
         run_demo(console, _settings(), customers, pictures)
+
+
+app.command("quality")(quality)
+app.command("erase")(erase)
+app.command("profile")(profile)
 
 
 def main() -> None:
