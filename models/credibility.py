@@ -17,8 +17,8 @@ plain textbook form, and are mended here:
 - The moment estimator of alpha is ruled by giant shops. Alpha is found by likelihood: a unit counts once.
 
 Nothing after the moment is used. An order placed the day before has not had the time to come back: its
-hazard is counted with the share of returns that are known after so many days (reverse-time estimator for what
-is seen late, the chain ladder day by day).
+hazard is cut to what the share of returns that are known after so many days leaves of it (reverse-time
+estimator for what is seen late, the chain ladder day by day).
 
 References
 ----------
@@ -60,6 +60,8 @@ BALANCE_STEPS = 3
 CHUNK = 1 << 20
 # Hazards below this are the limit of lambda / (1 - exp(-lambda)), which is 1.
 TINY = 1e-9
+# Orders of whose returns more than this share is known are not young any more.
+SEEN = 0.999
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +150,14 @@ class TwoWay:
     balance: dict[str, float]
 
     def probability(
-        self, category: NDArray[np.object_], amount_minor: Ints, buyer: Floats, shop: Floats
+        self,
+        category: NDArray[np.object_],
+        amount_minor: Ints,
+        buyer: Floats,
+        shop: Floats,
+        month: int | None = None,
     ) -> Floats:
-        """Give the probability that an order comes back, in an average month.
+        """Give the probability that an order comes back.
 
         Parameters
         ----------
@@ -158,14 +165,18 @@ class TwoWay:
             Of the orders, shape (n,); a category never seen counts as the average one.
         buyer, shop
             Frailties, shape (n,); NaN (no record) counts as 1.
+        month
+            Month of the orders since year 0; its season is that of the same month a year before. An average
+            month when absent.
         """
+        season = 1.0 if month is None else self.month_effect.get(month - 12, 1.0)
         middle = float(np.mean(list(self.category_hazard.values())))
         base = pd.Series(category).map(self.category_hazard).fillna(middle).to_numpy(np.float64)
         low, high = min(self.size_effect), max(self.size_effect)
         effects = np.array([self.size_effect[size] for size in range(low, high + 1)])
         size = np.clip(_sizes(amount_minor), low, high) - low
         frailty = np.nan_to_num(buyer, nan=1.0) * np.nan_to_num(shop, nan=1.0)
-        return np.asarray(-np.expm1(-base * effects[size] * frailty))
+        return np.asarray(-np.expm1(-season * base * effects[size] * frailty))
 
 
 def _sizes(amount_minor: Ints) -> NDArray[np.int16]:
@@ -316,12 +327,22 @@ class _Base:
         cell = orders.category.astype(np.int64) * self.shape[1] + size
         self.cell = cell * self.shape[2] + (orders.month - self.first)
         self.exposure = share[np.minimum(orders.age, LONGEST_DELAY)]
+        self.young = np.flatnonzero(self.exposure < SEEN)
+        self.share = self.exposure[self.young]
         self.margins = [np.ones(length) for length in self.shape]
         self.margins[0] = np.full(self.shape[0], len(back) / self.exposure.sum())
 
     def hazard(self) -> Floats:
         """Give the base hazard of each order, shape (n,)."""
         return np.asarray(self._table().ravel()[self.cell] * self.exposure)
+
+    def see_late(self, frailty: Floats) -> None:
+        """Set the exposure of young orders, so that 1 - exp(-hazard) is the probability of a known return.
+
+        It is the share of known returns where the hazard is small, and less where it is large.
+        """
+        whole = np.maximum(self._table().ravel()[self.cell[self.young]] * frailty, TINY)
+        self.exposure[self.young] = -np.log1p(np.expm1(-whole) * self.share) / whole
 
     def _table(self) -> Floats:
         one, two, three = self.margins
@@ -399,6 +420,10 @@ class _Fit:
         for part in _parts(len(self.hazard)):
             fitted += np.bincount(self.base.cell[part], self._hazards(part), minlength=cells)
         self.base.rebalance(actual, fitted)
+        young = self.base.young
+        self.base.see_late(
+            self.buyer.frailty[self.orders.customer[young]] * self.shop.frailty[self.orders.seller[young]]
+        )
         self.hazard = self.base.hazard()
 
     def balance(self) -> Floats:
