@@ -12,7 +12,7 @@ from pricing.ladder import STEP_NAMES, build_ladders
 from serving.engine import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,7 +40,12 @@ PRICE_SCHEMA = pa.schema(
 )
 
 
-def decide_batch(service: InService, batch: pa.RecordBatch, channels: Sequence[str | None]) -> pa.RecordBatch:
+def decide_batch(
+    service: InService,
+    batch: pa.RecordBatch,
+    channels: Sequence[str | None],
+    ids: Mapping[str, pa.Array] | None = None,
+) -> pa.RecordBatch:
     """Price every row of a batch.
 
     Parameters
@@ -51,6 +56,8 @@ def decide_batch(service: InService, batch: pa.RecordBatch, channels: Sequence[s
         Rating factors, profile features and `customer.*` facts by name.
     channels
         Sales channel of each row; a channel that the plan lacks refuses the row.
+    ids
+        By name, the ids whose history the product prices; a null refuses the row.
 
     Returns
     -------
@@ -63,7 +70,7 @@ def decide_batch(service: InService, batch: pa.RecordBatch, channels: Sequence[s
     codes: list[list[str]] = [[] for _ in range(size)]
     status = np.zeros(size, dtype=np.int64)
     scores = service.bundle.score(batch).column(PREMIUM)
-    readable = _mark_refused(service, batch, scores, channels, codes, status)
+    readable = _mark_refused(service, batch, scores, channels, ids or {}, codes, status)
     scored = readable & ~_apply_rules(service.product, batch, readable, codes, status)
     premium = np.where(scored, scores.fill_null(np.nan).to_numpy(zero_copy_only=False), np.nan)
     steps: dict[StepName, NDArray[np.int64]] = {name: np.zeros(size, dtype=np.int64) for name in STEP_NAMES}
@@ -86,6 +93,7 @@ def _mark_refused(
     batch: pa.RecordBatch,
     scores: pa.Array,
     channels: Sequence[str | None],
+    ids: Mapping[str, pa.Array],
     codes: list[list[str]],
     status: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
@@ -98,6 +106,11 @@ def _mark_refused(
         if channel not in service.plan.commission:
             codes[row].append("channel:unknown")
             refused[row] = True
+    for name, column in ids.items():
+        unnamed = column.is_null().to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(unnamed).tolist():
+            codes[row].append(f"{name}:missing")
+        refused |= unnamed
     status[refused] = STATUS.index("refused")
     return ~refused
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from models.training import TrainingResult, train
 from models.training_table import attach_profiles, training_table
 from serving.compose import read_products
 from serving.history import build_history
+from serving.live import LiveStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,6 +184,14 @@ def sync_serving(
         else:  # without who buys what there are none, and old ones would speak of another lake
             settings.rates.unlink(missing_ok=True)
     report("done", 1.0)
+
+
+def withdrawn_consents(settings: Settings, spec: FeatureSpec) -> dict[str, list[int]]:
+    """Give the customers who have withdrawn their consent, by purpose."""
+    if not settings.live.is_file():
+        return {}
+    with closing(LiveStore(settings.live, spec)) as live:
+        return live.withdrawn()
 
 
 def portfolio_in_force(settings: Settings, product: Product, as_of: datetime, out: Path) -> int:

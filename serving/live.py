@@ -222,6 +222,14 @@ class LiveStore:
         )
         return {purpose: bool(granted) for purpose, granted in rows}
 
+    def withdrawn(self) -> dict[str, list[int]]:
+        """Give the customers who have withdrawn their consent, by purpose."""
+        found: dict[str, list[int]] = {}
+        query = "SELECT purpose, customer_id FROM consents WHERE NOT granted ORDER BY 1, 2"
+        for purpose, customer_id in self._connection.execute(query):
+            found.setdefault(purpose, []).append(customer_id)
+        return found
+
     def erase_customer(self, customer_id: int) -> int:
         """Remove every event, refused event and consent of a customer; give the rows removed."""
         with self._connection:

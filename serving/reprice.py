@@ -27,7 +27,7 @@ from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
 from serving.errors import PortfolioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -90,6 +90,7 @@ def reprice(
     con: duckdb.DuckDBPyConnection,
     as_of: datetime,
     *,
+    withdrawn: Mapping[str, Collection[int]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     batch_rows: int = BATCH_ROWS,
 ) -> RepriceSummary:
@@ -108,6 +109,8 @@ def reprice(
         Feature definitions and the lake.
     as_of
         UTC without zone: only what was known strictly before counts.
+    withdrawn
+        By purpose, the customers who have withdrawn their consent: their features for it are null.
     progress
         Told rows done and rows in all.
 
@@ -116,21 +119,22 @@ def reprice(
     PortfolioError
         If the file cannot be read, or columns or products are missing or of types that do not fit.
     """
-    product_rows, schema = _inspect(portfolio, services)
+    product_rows, schema = _inspect(portfolio, services, spec)
     total = sum(product_rows.values())
     for service in services.values():
         if service.product.code in product_rows:
             service.plan.check_effective(as_of.date())
     histories = {
-        code: _histories(con, portfolio, services[code], spec, as_of, schema, rows)
+        code: _histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {})
         for code, rows in product_rows.items()
     }
     out.mkdir(parents=True, exist_ok=True)
+    _sweep(out)
     draft = out / f".{TABLE}.{os.getpid()}.parquet"
     summary = RepriceSummary()
     try:
         with open_writer(draft, _result_schema()) as writer:
-            for batch in _priced(portfolio, services, histories, batch_rows):
+            for batch in _priced(portfolio, services, spec, histories, batch_rows):
                 writer.write_batch(batch)
                 summary.add(batch, services[batch.column("product")[0].as_py()].product.currency)
                 if progress:
@@ -154,7 +158,9 @@ def _result_schema() -> pa.Schema:
     return pa.schema([*carried, *PRICE_SCHEMA])
 
 
-def _inspect(portfolio: Path, services: Mapping[str, InService]) -> tuple[dict[str, int], pa.Schema]:
+def _inspect(
+    portfolio: Path, services: Mapping[str, InService], spec: FeatureSpec
+) -> tuple[dict[str, int], pa.Schema]:
     """Count rows by product and check that each product's columns are there."""
     counts: dict[str, int] = {}
     schema: pa.Schema | None = None
@@ -176,7 +182,7 @@ def _inspect(portfolio: Path, services: Mapping[str, InService]) -> tuple[dict[s
             f"{portfolio.name} holds {', '.join(strangers)}; in service are {', '.join(sorted(services))}"
         )
     for code in counts:
-        _check_columns(portfolio, services[code], schema)
+        _check_columns(portfolio, services[code], spec, schema)
     return counts, schema
 
 
@@ -200,10 +206,8 @@ def _check_types(portfolio: Path, batch: pa.RecordBatch) -> None:
                 ) from error
 
 
-def _check_columns(portfolio: Path, service: InService, schema: pa.Schema) -> None:
-    needed = [factor.name for factor in service.product.factors]
-    if service.product.profile.features:
-        needed.append("customer_id")
+def _check_columns(portfolio: Path, service: InService, spec: FeatureSpec, schema: pa.Schema) -> None:
+    needed = [*(factor.name for factor in service.product.factors), *needed_ids(service, spec)]
     absent = [name for name in needed if name not in schema.names]
     if absent:
         raise PortfolioError(
@@ -219,16 +223,40 @@ def _histories(
     as_of: datetime,
     schema: pa.Schema,
     rows: int,
+    withdrawn: Mapping[str, Collection[int]],
 ) -> pa.Table:
     """Profile features and customer facts of every row of one product, in the order of the portfolio."""
     labels = _labels(portfolio, service, spec, schema, as_of)
     facts = _facts(con, labels["customer_id"], as_of)
     names = service.product.profile.features
     table = build_profiles(con, labels, spec, names).drop_columns(["row_id"]) if names else None
+    if table is not None:
+        table = _without_consent(table, labels["customer_id"], spec, withdrawn)
     for name in FACT_COLUMNS:
         table = facts.select([name]) if table is None else table.append_column(name, facts[name])
     assert table is not None and table.num_rows == rows  # noqa: S101, PT018 - one history per row by construction
     return table.combine_chunks()
+
+
+def _without_consent(
+    table: pa.Table, customers: pa.ChunkedArray, spec: FeatureSpec, withdrawn: Mapping[str, Collection[int]]
+) -> pa.Table:
+    """Empty the features whose purpose a customer has withdrawn, as `ProfileReader.read` does for one."""
+    for purpose, ids in withdrawn.items():
+        rows = pc.is_in(customers, value_set=pa.array(sorted(ids), pa.int64()))
+        for position, name in enumerate(table.column_names):
+            if purpose in spec.purposes_of(name):
+                column = table[name]
+                emptied = pc.if_else(rows, pa.scalar(None, column.type), column)
+                table = table.set_column(position, name, emptied)
+    return table
+
+
+def needed_ids(service: InService, spec: FeatureSpec) -> tuple[str, ...]:
+    """Name the ids (`customer_id`, `seller_id`) whose history a product prices."""
+    entities = spec.entities_of(service.product.profile.features)
+    keys = dict.fromkeys(column for entity in entities for column in entity.keys)
+    return tuple(name for name in keys if name in KEYS)
 
 
 def _labels(
@@ -280,7 +308,11 @@ def _facts(con: duckdb.DuckDBPyConnection, customers: pa.ChunkedArray, as_of: da
 
 
 def _priced(
-    portfolio: Path, services: Mapping[str, InService], histories: Mapping[str, pa.Table], batch_rows: int
+    portfolio: Path,
+    services: Mapping[str, InService],
+    spec: FeatureSpec,
+    histories: Mapping[str, pa.Table],
+    batch_rows: int,
 ) -> Iterator[pa.RecordBatch]:
     done = dict.fromkeys(histories, 0)
     first = 0
@@ -291,9 +323,9 @@ def _priced(
             own = batch.take(pa.array(rows))
             history = histories[code].slice(done[code], len(rows)).combine_chunks()
             done[code] += len(rows)
-            priced = decide_batch(
-                services[code], _risks(services[code], own, history), own.column("channel").to_pylist()
-            )
+            ids = {name: own.column(name) for name in needed_ids(services[code], spec)}
+            risks = _risks(services[code], own, history)
+            priced = decide_batch(services[code], risks, own.column("channel").to_pylist(), ids)
             yield _result(own, rows + first, priced)
         first += batch.num_rows
 
@@ -314,6 +346,17 @@ def _result(own: pa.RecordBatch, rows: np.ndarray, priced: pa.RecordBatch) -> pa
     return pa.RecordBatch.from_arrays(
         [pa.array(rows, pa.int64()), *carried, *priced.columns], schema=_result_schema()
     )
+
+
+def _sweep(out: Path) -> None:
+    """Remove the drafts of jobs that were killed."""
+    for draft in out.glob(f".{TABLE}.*.parquet"):
+        try:
+            os.kill(int(draft.name.split(".")[2]), 0)
+        except (ProcessLookupError, ValueError):
+            draft.unlink(missing_ok=True)
+        except PermissionError:  # alive, of another user
+            continue
 
 
 def _publish(

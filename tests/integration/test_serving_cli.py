@@ -294,7 +294,7 @@ def test_quote_recommend_portfolio_and_reprice(insurer, premia, tmp_path):
         "risk": {"order_amount": 59.0, "category": "toys"},
     }
     (tmp_path / "ask.json").write_text(json.dumps(body), encoding="utf-8")
-    shown = premia("quote", tmp_path / "ask.json", "--as-of", day, "--lake", lake)
+    shown = premia("quote", tmp_path / "ask.json", "--clock", day, "--lake", lake)
     identity = re.search(r"return_freight · quoted · ([0-9a-f-]{36}) · until 2026-01-01 00:30", shown)[1]
     store = QuoteStore(insurer.settings.quotes)
     answer = store.get(identity).body["answer"]
@@ -302,9 +302,9 @@ def test_quote_recommend_portfolio_and_reprice(insurer, premia, tmp_path):
     assert f"{answer['price']['amount']} CNY" in shown
     assert all(step["amount"] in shown for step in answer["ladder"])
     assert "filing PREMIA-RETURN-FREIGHT-2026-001" in shown
-    piped = premia("quote", "-", "--as-of", day, "--lake", lake, input=json.dumps(body))
+    piped = premia("quote", "-", "--clock", day, "--lake", lake, input=json.dumps(body))
     assert f"{answer['price']['amount']} CNY" in piped
-    recommended = premia("recommend", 17, "--k", 2, "--as-of", day, "--lake", lake)
+    recommended = premia("recommend", 17, "--k", 2, "--clock", day, "--lake", lake)
     assert "Recommendations for customer 17" in recommended
     assert "not_in_scene" in recommended
     book, out = tmp_path / "book.parquet", tmp_path / "out"
