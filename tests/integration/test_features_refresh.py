@@ -56,8 +56,8 @@ def scratch(root: Path, as_of: dt.datetime, names: list[str]) -> pa.Table:
             ("customers", "registered_at"), ("orders", "ordered_at"), ("policies", "quoted_at"),
             ("claims", "reported_at"),
         )  # fmt: skip
-        every = " UNION ".join(f"SELECT customer_id, {time} t FROM {table}" for table, time in events)
-        who = f"SELECT DISTINCT customer_id FROM ({every}) WHERE t < TIMESTAMP '{as_of}' ORDER BY customer_id"
+        every = " UNION ".join(f"SELECT customer_id, {time} t FROM {table}" for table, time in events)  # noqa: S608
+        who = f"SELECT DISTINCT customer_id FROM ({every}) WHERE t < TIMESTAMP '{as_of}' ORDER BY customer_id"  # noqa: S608
         people = con.sql(who).to_arrow_table()["customer_id"].combine_chunks()
         times = pa.array([as_of] * len(people), pa.timestamp("us"))
         labels = pa.table({"row_id": people, "customer_id": people, "as_of": times})
