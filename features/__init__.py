@@ -8,6 +8,7 @@ from features.errors import (
     HistoryError,
     LabelError,
     TableError,
+    UnknownEntity,
     UnknownFeature,
 )
 from features.evaluate import EntityEvaluator, Evaluator
@@ -20,7 +21,7 @@ from features.history import (
     events_query,
 )
 from features.load import default_spec, load_spec, parse_spec
-from features.profiles import build_profiles, check_tables
+from features.profiles import build_profiles, check_tables, write_profiles
 from features.spec import Derived, Entity, Feature, FeatureSpec, Source
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "LabelError",
     "Source",
     "TableError",
+    "UnknownEntity",
     "UnknownFeature",
     "as_columns",
     "build_profiles",
@@ -51,4 +53,5 @@ __all__ = [
     "events_query",
     "load_spec",
     "parse_spec",
+    "write_profiles",
 ]

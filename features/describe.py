@@ -93,11 +93,10 @@ def window_text(window_us: int | None) -> str:
     return f"{window_us // DAY_US}d" if window_us % DAY_US == 0 else f"{window_us // HOUR_US}h"
 
 
-def describe(spec: FeatureSpec, name: str, *, language: str = "en") -> str:
-    """Describe one feature in a few lines: meaning, formula, unit, entity, owner, privacy, purpose, hash."""
+def facts(spec: FeatureSpec, name: str) -> dict[str, str]:
+    """Give what there is to know of one feature beside its meaning, by heading."""
     item = spec.get(name)
-    meaning = item.description.zh if language == "zh" else item.description.en
-    facts = {
+    return {
         "formula": formula(spec, name),
         "unit": item.unit,
         "entity": spec.entity_of(name).name,
@@ -107,7 +106,15 @@ def describe(spec: FeatureSpec, name: str, *, language: str = "en") -> str:
         "purpose": ", ".join(spec.purposes_of(name)),
         "hash": spec.hash([name]),
     }
-    return "\n".join([f"{name}: {meaning}", *(f"  {key:8} {value}" for key, value in facts.items())])
+
+
+def describe(spec: FeatureSpec, name: str, *, language: str = "en") -> str:
+    """Describe one feature in a few lines: meaning, formula, unit, entity, owner, privacy, purpose, hash."""
+    item = spec.get(name)
+    meaning = item.description.zh if language == "zh" else item.description.en
+    return "\n".join(
+        [f"{name}: {meaning}", *(f"  {key:8} {value}" for key, value in facts(spec, name).items())]
+    )
 
 
 def markdown(spec: FeatureSpec) -> str:

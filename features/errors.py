@@ -3,6 +3,7 @@
 FeatureError
 ├── DefinitionError    a definition file is refused; every problem with its line and a hint
 ├── UnknownFeature     a name was asked for that no definition has
+├── UnknownEntity      an entity was asked for that no definition has
 ├── TableError         a source names a table or column that the connection does not have
 ├── EngineError        a Spark session is set up so that it would give other numbers
 ├── LabelError         the label table lacks a column or holds rows that cannot be labelled
@@ -65,6 +66,14 @@ class UnknownFeature(FeatureError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         super().__init__(f"unknown feature {name!r}. Hint: {closest(name, known)}")
+
+
+class UnknownEntity(FeatureError):
+    """An entity name that no definition has."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        super().__init__(f"unknown entity {name!r}. Hint: {closest(name, known)}")
 
 
 class TableError(FeatureError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,12 +14,15 @@ from features.errors import LabelError, TableError, closest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import duckdb
 
     from features.spec import FeatureSpec, Source
 
 LABELS = "profile_labels"
+PART = "profile_labels_part"
+AT_ONCE = 500_000
 # A time with a zone would be cast by the zone of the session, not by its own.
 TIMES = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
@@ -70,6 +75,63 @@ def build_profiles(
     return _in_order(_typed(result, spec, names), labels["row_id"])
 
 
+def write_profiles(
+    con: duckdb.DuckDBPyConnection,
+    labels: str,
+    spec: FeatureSpec,
+    names: Sequence[str],
+    folder: Path,
+    *,
+    at_once: int = AT_ONCE,
+) -> int:
+    """Evaluate features for every label of a table into parquet files, in bounded memory.
+
+    Parameters
+    ----------
+    con, labels, spec, names
+        As in `build_profiles`; the labels are a table or view.
+    folder
+        Made anew, with one file per part of the labels; it appears whole or not at all. Rows are in no
+        particular order.
+    at_once
+        Labels of one part, about. Memory grows with it: each label holds the state of every aggregate.
+        Parts are cut by the keys of the entities, so that what is shared stays together.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    if folder.exists():
+        raise TableError(f"{folder} is there already. Hint: name a new folder or remove it")
+    query = _checked_view(con, labels, spec, names)
+    rows = int(con.execute(f"SELECT COUNT(*) FROM {labels}").fetchall()[0][0])  # noqa: S608 - checked above
+    types = {"row_id": "BIGINT"} | {name: "DOUBLE" if spec.is_float(name) else "BIGINT" for name in names}
+    columns = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in types.items())
+    text = f"SELECT {columns} FROM ({compile_profiles(spec, names, labels=PART).sql})"  # noqa: S608
+    parts = max(1, -(-rows // at_once))
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        for part in range(parts):
+            kept = "" if parts == 1 else f" WHERE hash({query.label_columns[0]}) % {parts} = {part}"
+            con.execute(f"CREATE OR REPLACE TEMP VIEW {PART} AS SELECT * FROM {labels}{kept}")  # noqa: S608
+            _copy(con, text, draft / f"part-{part:05}.parquet")
+        draft.rename(folder)
+    finally:
+        con.execute(f"DROP VIEW IF EXISTS {PART}")
+        shutil.rmtree(draft, ignore_errors=True)
+    return rows
+
+
+def _copy(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    place = str(path).replace("'", "''")
+    con.execute(f"COPY ({query}) TO '{place}' (FORMAT parquet, COMPRESSION zstd)")
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def check_tables(con: duckdb.DuckDBPyConnection, sources: Sequence[Source]) -> None:
     """Refuse sources whose table, columns or types the connection does not have."""
     for source in sources:
@@ -112,6 +174,13 @@ def _described(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
 def _of_view(
     con: duckdb.DuckDBPyConnection, labels: str, spec: FeatureSpec, names: Sequence[str]
 ) -> pa.Table:
+    query = _checked_view(con, labels, spec, names)
+    return _typed(con.sql(f"{query.sql}\nORDER BY row_id").to_arrow_table(), spec, names)
+
+
+def _checked_view(
+    con: duckdb.DuckDBPyConnection, labels: str, spec: FeatureSpec, names: Sequence[str]
+) -> CompiledProfiles:
     query = compile_profiles(spec, names, labels=labels)
     check_tables(con, query.sources)
     found = _described(con, labels)
@@ -122,7 +191,7 @@ def _of_view(
     rows, *filled = con.execute(counts).fetchall()[0]
     if any(count != rows for count in filled):
         raise LabelError(f"{labels}: row_id must be unique and as_of filled in every one of its {rows} rows")
-    return _typed(con.sql(f"{query.sql}\nORDER BY row_id").to_arrow_table(), spec, names)
+    return query
 
 
 def _check_columns(found: Sequence[str], query: CompiledProfiles) -> None:

@@ -107,7 +107,8 @@ def _change(keys: str, at_us: str, values: Sequence[str], *, asked: int, table: 
 def _merge(item: Feature, source: Source, partial: str, longest: int | None) -> str:
     inside = item.window_us == longest
     value = partial if inside else f"CASE WHEN age_us <= {item.window_us} THEN {partial} END"
-    merged = f"{MERGE[item.aggregation]}({value})"
+    # Counts are here only at an exact grain, where each partial is 1; their state is a third of a sum's.
+    merged = f"COUNT({value})" if item.aggregation == "count" else f"{MERGE[item.aggregation]}({value})"
     if item.aggregation in {"first", "last"} and item.measure != source.time:
         return f"{merged}['m']"
     return merged

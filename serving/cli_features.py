@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from features.describe import facts, formula, lineage
+from features.describe import facts, lineage
 from features.errors import UnknownEntity
 from features.load import default_spec, load_spec
 from serving.console import refusals
@@ -41,18 +41,18 @@ def list_features(
     entity: Annotated[str | None, typer.Option(help="Only the features of this entity.")] = None,
     definitions: Definitions = None,
 ) -> None:
-    """List the features with formula, unit and meaning."""
+    """List the features with unit and meaning."""
     with refusals(console):
         spec = _spec(definitions)
         if entity is not None and entity not in spec.entity:
             raise UnknownEntity(entity, spec.entity)
         names = [name for name in spec.names if entity in {None, spec.entity_of(name).name}]
         table = Table(title=f"{len(names)} features", title_justify="left")
-        for heading in ("feature", "entity", "formula", "unit", "description", "说明"):
-            table.add_column(heading, overflow="fold")
+        for heading in ("feature", "entity", "unit", "description", "说明"):
+            table.add_column(heading, overflow="fold", no_wrap=heading in {"feature", "unit"})
         for name in names:
             item = spec.get(name)
-            cells = (name, spec.entity_of(name).name, formula(spec, name), item.unit)
+            cells = (name, spec.entity_of(name).name, item.unit)
             table.add_row(*map(escape, (*cells, item.description.en, item.description.zh)))
         console.print(table)
 
