@@ -163,6 +163,34 @@ def test_report_delay_is_found_despite_the_end_of_history(lake):
     assert abs(mean / P.return_delay_days - 1) < 0.03
 
 
+@pytest.mark.parametrize("product", ["return_freight", "motor", "medical", "phone_screen", "flight_delay"])
+def test_ultimate_claims_are_found_before_they_are_reported(lake, product):
+    """From the claims known at the end of the history, number and amount of all that had happened by then.
+
+    A claim that had `room` days to be reported is known with probability 1 - exp(-room / mean delay), so each
+    known one stands for the inverse of it (Horvitz and Thompson); its variance is (1 - p) / p^2.
+    """
+    known = columns(
+        lake,
+        "SELECT epoch(reported_at - occurred_at) / 86400 AS delay, paid_minor, "
+        "epoch(TIMESTAMP '2026-01-01' - occurred_at) / 86400 AS room FROM claims "
+        f"WHERE product = '{product}'",
+    )
+    delay, room, paid = known["delay"], known["room"], known["paid_minor"].astype(float)
+    mean = delay.mean()
+    for _ in range(200):
+        cut = np.exp(-room / mean)
+        mean = (delay + room * cut / np.maximum(1 - cut, 1e-12)).mean()
+    p = -np.expm1(-room / mean)
+    number, amount = lake.execute(
+        "SELECT count(*), sum(paid_minor) FROM true_claims "
+        f"WHERE product = '{product}' AND occurred_at < TIMESTAMP '2026-01-01'"
+    ).fetchall()[0]
+    assert number > len(delay)  # there is something still to be reported
+    assert abs((1 / p).sum() - number) < 3 * np.sqrt(((1 - p) / p**2).sum())
+    assert abs((paid / p).sum() - float(amount)) < 3 * np.sqrt((paid**2 * (1 - p) / p**2).sum())
+
+
 def test_cover_is_bought_by_those_who_return(lake):
     share = "avg(CAST(returned_at IS NOT NULL AS INTEGER))"
     rows = lake.execute(
