@@ -6,11 +6,13 @@ The hazard of order o of buyer b at shop s to come back is
 
 with theta Gamma(alpha, alpha) around 1. Each pass gives every buyer, then every shop, its estimate
 
-    theta_b = (alpha_b + N_b) / (alpha_b + sum of base_o x theta_s(o)),
+    theta_b = (alpha_b + N_b) / (alpha_b + E_b).
 
-N_b being the expected number of reasons to return: 0 for an order that was kept, lambda / (1 - exp(-lambda))
-for one that came back (an order comes back once, however many reasons there are). Two things go wrong in the
-plain textbook form, and are mended here:
+In the textbook N_b counts returns and E_b sums base x theta_s over the orders. But an order comes back once,
+however many reasons there are, so N_b and E_b are those of the Gamma kernel that touches the likelihood of
+theta_b, -theta h for an order kept and log(1 - exp(-theta h)) for one that came back, to second order at the
+present estimate: with x = theta h and r = x / (exp(x) - 1), a return adds r (r + x) to N_b, which is 1 when x
+is small, and r (r + x - 1) / theta to E_b, which is h / 2. Two more things go wrong in the plain form:
 
 - Multiplying two shrunk estimates leaves the total off; the base is put back in balance in every pass, and at
   the end so that fitted returns equal actual returns in each category.
@@ -109,7 +111,8 @@ class Frailties:
     returns
         Known returns, shape (n,).
     expected
-        Returns expected of the average unit in their place (sum of hazards), shape (n,).
+        Hazard of the average unit in their place that the estimate rests on, shape (n,); the estimate goes
+        the share expected / (alpha + expected) of the way from 1 to what the orders say.
     alpha
         Shape of the Gamma distribution between units: small when they differ much.
     """
@@ -406,8 +409,13 @@ class _Fit:
             (self.buyer, customer, self.shop, seller),
             (self.shop, seller, self.buyer, customer),
         ):
-            units.expected = _weighted_count(own, self.hazard, other.frailty, others, len(units.frailty))
-            units.reasons = _sums(own[self.back], self._reasons(), len(units.frailty))
+            size = len(units.frailty)
+            x = np.maximum(self._hazards(self.back), TINY)
+            r = x / np.expm1(x)
+            mine = own[self.back]
+            units.reasons = _sums(mine, r * (r + x), size)
+            units.expected = _weighted_count(own, self.hazard, other.frailty, others, size)
+            units.expected += _sums(mine, r * (r + x - 1.0) - x, size) / units.frailty
             if find_alpha:
                 units.alpha = gamma_shape(units.reasons, units.expected)
             units.frailty = (units.alpha + units.reasons) / (units.alpha + units.expected)
