@@ -397,6 +397,10 @@ class _Fit:
         self.orders, self.base, self.back = orders, base, back
         self.buyer = _Units.average(len(orders.customers))
         self.shop = _Units.average(len(orders.sellers))
+        kinds = len(orders.categories)
+        counts = np.bincount(orders.seller * kinds + orders.category, minlength=len(orders.sellers) * kinds)
+        counts = counts.reshape(-1, kinds).astype(np.float64)
+        self.mix = counts / counts.sum(axis=1, keepdims=True)
         self.hazard = base.hazard()
         # A shop sells one kind of goods or few: what belongs to the goods must not be taken for the shop's.
         for _ in range(START_STEPS):
@@ -419,7 +423,20 @@ class _Fit:
             if find_alpha:
                 units.alpha = gamma_shape(units.reasons, units.expected)
             units.frailty = (units.alpha + units.reasons) / (units.alpha + units.expected)
+        self._centre()
         self._rebalance()
+
+    def _centre(self) -> None:
+        """Give frailties the mean 1 that their distribution has, buyers over all, shops within their goods.
+
+        The base takes up the rest. Left alone, the passes would get there, but only after dozens of them.
+        """
+        mean = float(self.buyer.frailty.mean())
+        self.buyer.frailty = self.buyer.frailty / mean
+        goods = (self.mix * self.shop.frailty[:, None]).sum(axis=0) / self.mix.sum(axis=0)
+        self.shop.frailty = self.shop.frailty / (self.mix @ goods)
+        self.base.scale_categories(mean * goods)
+        self.hazard = self.base.hazard()
 
     def _rebalance(self) -> None:
         cells = int(np.prod(self.base.shape))
