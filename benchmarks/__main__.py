@@ -12,12 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results.json"
-NAMES = ("simulate", "accuracy", "returns", "events")
+NAMES = ("simulate", "accuracy", "returns", "events", "credibility")
 # figure -> (at most | at least, value)
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
     "simulate": {"seconds": ("at most", 60.0), "peak_gb": ("at most", 1.0)},
     "accuracy": {"glm": ("at most", 24.15), "gbm": ("at most", 23.65), "ga2m": ("at most", 23.55)},
     "returns": {"logloss_gain": ("at least", 0.0), "auc_gain": ("at least", 0.0)},
+    "credibility": {
+        "seconds_17m_orders": ("at most", 10.0),
+        "ae_low": ("at least", 0.92),
+        "ae_high": ("at most", 1.08),
+        "logloss_gain": ("at least", 0.004),
+    },
 }
 
 
