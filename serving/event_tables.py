@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from features.history import KNOWN
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Set
@@ -14,8 +16,9 @@ Value = int | str | None
 
 
 def event_columns(source: Source) -> list[str]:
-    """Name the columns of a source's events beside the time."""
-    return [*source.keys, *(c for c in (*source.levels, *source.measures) if c not in source.keys)]
+    """Name the columns of a source's events beside the time, the second clock first where there is one."""
+    clocks = [] if source.known is None else [KNOWN]
+    return [*clocks, *source.keys, *(c for c in (*source.levels, *source.measures) if c not in source.keys)]
 
 
 def create_event_table(store: sqlite3.Connection, source: Source) -> None:
@@ -47,8 +50,10 @@ def event_tuple(
     row
         Column -> value; times are microseconds since 1970.
     """
-    if source.table != table or source.time not in times or row.get(source.time) is None:
+    known = source.known or source.time
+    if source.table != table or known not in times or None in {row.get(source.time), row.get(known)}:
         return None
     if any(row.get(item.column) not in item.values for item in source.where):
         return None
+    row = {**row, KNOWN: row[known]}
     return (row[source.time], *(row.get(column) for column in event_columns(source)))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
-from features.partials import condition, event_time
+from features.history import KNOWN as KNOWN_COLUMN
+from features.partials import event_time, is_event, known_time
 from serving.clock import EPOCH, to_micros
 from serving.errors import StoreError
 from serving.event_tables import create_event_table, event_columns, insert_statement
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = "tuple[int | str, ...]"
 
-LAYOUT = "2"
+LAYOUT = "3"
 BATCH = 50_000
 KNOWN = {
     "order": ("orders", "SELECT order_id FROM orders ORDER BY 1"),
@@ -148,9 +149,8 @@ def _copy_source(
     create_event_table(store, source)
     if not present:
         return 0
-    chosen = ", ".join(columns)
-    kept = f"{source.time} IS NOT NULL" + (f" AND {condition(source.where)}" if source.where else "")
-    query = f"SELECT {event_time(source)}, {chosen} FROM {source.table} WHERE {kept}"  # noqa: S608
+    chosen = ", ".join(known_time(source) if name == KNOWN_COLUMN else name for name in columns)
+    query = f"SELECT {event_time(source)}, {chosen} FROM {source.table} WHERE {is_event(source)}"  # noqa: S608
     return _copy(con, store, query, insert_statement(source))
 
 

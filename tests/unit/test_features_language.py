@@ -157,6 +157,21 @@ def refused(text: str) -> list[tuple[int, str, str]]:
             "list",
         ),
         ('measures = ["amount_minor"]', 'measures = ["a; drop"]', "", "no plain name", "integers"),
+        ('kind = "mean"', 'kind = "rate"', "amount_mean", "rate cannot be made of", "first event time"),
+        (
+            'kind = "mean"',
+            'kind = "seasonality"',
+            "amount_mean",
+            "seasonality cannot be made of",
+            "short window",
+        ),
+        (
+            'time = "ordered_at"\n',
+            'known = "ordered at"\ntime = "ordered_at"\n',
+            "",
+            "source.0.known: String should match pattern",
+            "docs/features.md",
+        ),
     ],
 )
 def test_a_wrong_definition_is_refused_on_its_line(
@@ -171,6 +186,20 @@ def test_a_wrong_definition_is_refused_on_its_line(
     assert hint in given
     if "key" not in message and "a; drop" not in new:
         assert line == SMALL.count("\n", 0, place) + 1
+
+
+def test_a_second_clock_that_is_none_is_refused() -> None:
+    text = SMALL.replace('time = "ordered_at"\n', 'time = "ordered_at"\nknown = "ordered_at"\n')
+    line, message, hint = refused(text)[0]
+    assert line == line_of(text, "known")
+    assert "'ordered_at', is the event time" in message
+    assert "leave it out" in hint
+
+
+def test_a_second_clock_changes_the_hash_of_its_source_alone() -> None:
+    known = parse_spec(SMALL.replace('time = "ordered_at"\n', 'time = "ordered_at"\nknown = "paid_at"\n'))
+    assert known.hash(["orders_30d"]) != parse_spec(SMALL).hash(["orders_30d"])
+    assert "orders.paid_at" in lineage(known, "orders_30d").columns()
 
 
 def test_a_long_cycle_and_what_hangs_on_it_are_refused_once_each() -> None:
@@ -274,7 +303,7 @@ def test_the_page_is_current() -> None:
 def test_sources_name_columns_that_the_contracts_have() -> None:
     for source in default_spec().sources:
         types = {column.name: str(column.type) for column in contract(source.table).columns}
-        assert types[source.time] == "timestamp[us]"
+        assert {types[name] for name in (source.time, source.known) if name} == {"timestamp[us]"}
         assert {types[name] for name in source.keys} <= {"int64", "string"}
         assert {types[name] for name in source.measures} <= {"int64"}
         assert {types[name] for name in source.levels} <= {"string"}

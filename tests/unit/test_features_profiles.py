@@ -175,7 +175,7 @@ def test_history_says_what_to_fetch() -> None:
     assert events_query(SPEC, names, "customer") == {
         "registrations": ["registered_at"],
         "orders": ["ordered_at", "category"],
-        "claims": ["reported_at"],
+        "claims": ["occurred_at", "reported_at"],
     }
     customer = events_needed(SPEC, names, "customer")
     assert [need.window_us for need in customer] == [None, 365 * DAY_US, 1095 * DAY_US]
