@@ -42,7 +42,7 @@ def run() -> dict[str, float]:
         for name in ("bads_customers", "bads_orders"):
             column_map = load_column_map(REFERENCE / "maps" / f"{name}.toml")
             source = Path(folder) / "bads_returns_known.parquet"
-            ingest(source, column_map, lake, created=dt.datetime(2013, 4, 1))  # noqa: DTZ001 - naive UTC
+            ingest(source, column_map, lake, created=dt.datetime(2014, 1, 1))  # noqa: DTZ001 - naive UTC
         with connect(lake) as con:
             table = attach_profiles(con, con.sql(ORDERS).to_arrow_table(), product, spec)
     alone = product.model_copy(update={"profile": Profile(as_of=product.profile.as_of)})

@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.contracts import contract
-from data.erase import erase_customer
 from data.quality import judge_latest, overall
 from data.quality_report import write_quality_report
 from data.runs import read_runs
 from data.thresholds import load_thresholds
+from features.load import default_spec
 from serving.console import refusals
+from serving.erase import erase_everywhere
 from serving.settings import Settings
 from serving.wire import LARGEST_INTEGER
 
@@ -65,14 +66,16 @@ def erase(
     customer: Annotated[int, typer.Argument(min=0, max=LARGEST_INTEGER, help="Customer id.")],
     lake: _Lake = None,
 ) -> None:
-    """Erase a customer from the tables of the lake and from its quarantine."""
+    """Erase a customer from the lake, its quarantine, its profiles and the serving store."""
     with refusals(console):
-        report = erase_customer(_root(lake), customer, created=datetime.now(UTC).replace(tzinfo=None))
+        settings = Settings() if lake is None else Settings(lake=lake)
+        now = datetime.now(UTC).replace(tzinfo=None)
+        report, elsewhere = erase_everywhere(settings, default_spec(), customer, now)
+        for name, rows in {**report.removed, **elsewhere}.items():
+            console.print(f"{rows:>10,}  {name}", highlight=False)
         if not report.removed:
             console.print(f"the lake holds no row of customer {customer}")
             return
-        for name, rows in report.removed.items():
-            console.print(f"{rows:>10,}  {name}", highlight=False)
         console.print(
             f"{report.files} files rewritten. Take the customer out of these inputs too, else their next "
             f"ingest brings the rows back: {', '.join(report.sources)}",
