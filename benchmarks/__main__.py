@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results.json"
-NAMES = ("simulate", "accuracy", "returns", "events", "credibility")
+NAMES = ("simulate", "accuracy", "returns", "events", "credibility", "incremental")
 # figure -> (at most | at least, value)
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
     "simulate": {"seconds": ("at most", 60.0), "peak_gb": ("at most", 1.0)},
@@ -24,6 +24,7 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "ae_high": ("at most", 1.08),
         "logloss_gain": ("at least", 0.004),
     },
+    "incremental": {"vs_full": ("at most", 0.10), "equal": ("at least", 1.0)},
 }
 
 

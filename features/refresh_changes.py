@@ -164,7 +164,7 @@ def _sums(group: Sequence[Feature]) -> list[str]:
         enters, leaves = f"{after} AND NOT {before}", f"{before} AND NOT {after}"
         if item.empty_is_zero:
             net = f"SUM(CASE WHEN {enters} THEN {value} WHEN {leaves} THEN -{value} END)"
-            found.append(f"{net} AS {item.name}__net")
+            found.append(f"CAST({net} AS BIGINT) AS {item.name}__net")
             continue
         found.append(f"{merge}(CASE WHEN {enters} THEN {value} END) AS {item.name}__in")
         found.append(f"{merge}(CASE WHEN {leaves} THEN {value} END) AS {item.name}__out")

@@ -134,34 +134,34 @@ def _changes(source: Source) -> str:
 def _move(job: Job, old: ProfileManifest, changed: Sequence[Source], step: Step) -> list[Feature]:
     """Make ``_moved``: new values of all touched keys. Give the features that may need looking up."""
     con, keys = job.con, job.keys
+    rows = rows_sql(job.root, old)
     touched = "\nUNION ".join(f"SELECT {keys} FROM {_changes(source)}" for source in changed)
-    touched = touched or f"SELECT {keys} FROM ({rows_sql(job.root, old)}) WHERE false"
+    touched = touched or f"SELECT {keys} FROM ({rows}) WHERE false"
     con.execute(f"CREATE OR REPLACE TEMP TABLE _touched AS {touched}")
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE _old AS SELECT *, true AS stored "
-        f"FROM ({rows_sql(job.root, old)}) SEMI JOIN _touched USING ({keys})"
+        f"CREATE OR REPLACE TEMP TABLE _strangers AS SELECT {keys} FROM _touched "
+        f"ANTI JOIN ({rows_sql(job.root, old, ())}) USING ({keys})"
     )
     moves = {item.name: _moved(job, item, changed, step) for item in job.stored}
-    values = [f"CAST({part.value} AS BIGINT) AS {name}" for name, part in moves.items()]
-    redo = {name: part.redo for name, part in moves.items() if part.redo}
-    flags = [f"COALESCE({text}, false) AS {name}__redo" for name, text in redo.items()]
-    gained, lost = (
-        " + ".join([f"COALESCE({_changes(source)}.{name}, 0)" for source in changed]) or "0"
-        for name in ("gained", "lost")
-    )
-    differs = " OR ".join(f"{part.value} IS DISTINCT FROM o.{name}" for name, part in moves.items())
+    redo = {name: f"COALESCE({part.redo}, false)" for name, part in moves.items() if part.redo}
     # What is looked up counts as changed: as a rule it is, and its value is not known yet.
-    fresh = " OR ".join(
-        ["o.stored IS NULL", differs, *(f"COALESCE({text}, false)" for text in redo.values())]
-    )
+    differs = [f"{part.value} IS DISTINCT FROM o.{name}" for name, part in moves.items()]
+    columns = [keys, "stored", f"{' OR '.join(['NOT stored', *differs, *redo.values()])} AS fresh"]
+    columns += [f"{_total(changed, name)} AS {name}" for name in ("gained", "lost")]
+    columns += [f"CAST({part.value} AS BIGINT) AS {name}" for name, part in moves.items()]
+    columns += [f"{text} AS {name}__redo" for name, text in redo.items()]
     joins = "".join(f"\nLEFT JOIN {_changes(source)} USING ({keys})" for source in changed)
-    columns = [keys, "o.stored IS NOT NULL AS stored", f"{fresh} AS fresh", f"{gained} AS gained"]
-    columns += [f"{lost} AS lost", *values, *flags]
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE _moved AS SELECT {', '.join(columns)}\n"
-        f"FROM _touched LEFT JOIN _old o USING ({keys}){joins}"
+        f"CREATE OR REPLACE TEMP TABLE _old AS "
+        f"SELECT *, true AS stored FROM ({rows}) SEMI JOIN _touched USING ({keys})\n"
+        f"UNION ALL BY NAME SELECT {keys}, false AS stored FROM _strangers"
     )
+    con.execute(f"CREATE OR REPLACE TEMP TABLE _moved AS SELECT {', '.join(columns)} FROM _old o{joins}")
     return [item for item in job.stored if item.name in redo]
+
+
+def _total(changed: Sequence[Source], name: str) -> str:
+    return " + ".join([f"COALESCE({_changes(source)}.{name}, 0)" for source in changed]) or "0"
 
 
 def _moved(job: Job, item: Feature, changed: Sequence[Source], step: Step) -> Move:
@@ -208,7 +208,7 @@ def _write(job: Job, old: ProfileManifest, writer: PartWriter, gone: bool, looke
     con, keys = job.con, job.keys
     columns = ", ".join([keys, *(item.name for item in job.stored)])
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE _new AS SELECT {columns}, stored FROM "
+        f"CREATE OR REPLACE TEMP VIEW _new AS SELECT {columns}, stored FROM "
         f"(SELECT * FROM _moved WHERE fresh) ANTI JOIN _gone USING ({keys})"
     )
     recomputed, inserted = con.execute(

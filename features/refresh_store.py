@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 ONE_FILE_ROWS = 1 << 18
 STAGING = ".staging-"
-COPY_OPTIONS = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
+# A table that is read and written again every day: lz4 costs a third more space and reads a third faster.
+COPY_OPTIONS = "FORMAT parquet, COMPRESSION lz4_raw"
 
 
 def key_types(spec: FeatureSpec, entity: Entity) -> dict[str, pa.DataType]:
