@@ -145,6 +145,7 @@ def _orders(rng: np.random.Generator, ids: np.ndarray[Any, Any], returned: np.nd
     }
     return pa.table(
         {
+            "order_id": pa.array(np.arange(count)),
             "customer_id": pa.array(ids),
             "seller_id": pa.array(rng.integers(1, 500, count)),
             "category": pa.array(np.array(CATEGORIES)[rng.integers(0, len(CATEGORIES), count)]),
@@ -175,6 +176,7 @@ def _claims(rng: np.random.Generator, ids: np.ndarray[Any, Any]) -> pa.Table:
     count, occurred = len(ids), _past(rng, len(ids), 1095)
     return pa.table(
         {
+            "claim_id": pa.array(np.arange(count)),
             "customer_id": pa.array(ids),
             "seller_id": pa.array(rng.integers(1, 500, count)),
             "product": pa.array(np.array(PRODUCTS)[rng.integers(0, len(PRODUCTS), count)]),

@@ -11,10 +11,11 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from features.history import KNOWN as KNOWN_COLUMN
 from features.partials import event_time, is_event, known_time
+from serving import packed
 from serving.clock import EPOCH, to_micros
 from serving.errors import StoreError
 from serving.event_tables import create_event_table, event_columns, insert_statement
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from features.evaluate import EntityEvaluator, Row
+    from features.evaluate import EntityEvaluator, Events, Row
     from features.spec import FeatureSpec, Source
 
 Key: TypeAlias = "tuple[int | str, ...]"
 
-LAYOUT = "3"
+LAYOUT = "4"
 BATCH = 50_000
 KNOWN = {
     "order": ("orders", "SELECT order_id FROM orders ORDER BY 1"),
@@ -117,6 +118,7 @@ def build_history(
     with contextlib.closing(sqlite3.connect(draft)) as store:
         store.execute("PRAGMA journal_mode=OFF")
         store.execute("PRAGMA synchronous=OFF")
+        store.execute(packed.SCHEMA)
         for source in spec.sources:
             if progress:
                 progress(source.name)
@@ -133,11 +135,19 @@ def build_history(
     return written
 
 
-def _copy(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, query: str, insert: str) -> int:
+def _copy(
+    con: duckdb.DuckDBPyConnection,
+    store: sqlite3.Connection,
+    query: str,
+    insert: str,
+    also: Callable[[list[tuple[Any, ...]]], None] | None = None,
+) -> int:
     rows = 0
     result = con.execute(query)
     while batch := result.fetchmany(BATCH):
         store.executemany(insert, batch)
+        if also is not None:
+            also(batch)
         rows += len(batch)
     return rows
 
@@ -150,8 +160,14 @@ def _copy_source(
     if not present:
         return 0
     chosen = ", ".join(known_time(source) if name == KNOWN_COLUMN else name for name in columns)
-    query = f"SELECT {event_time(source)}, {chosen} FROM {source.table} WHERE {is_event(source)}"  # noqa: S608
-    return _copy(con, store, query, insert_statement(source))
+    query = f"SELECT {event_time(source)} AS time_us, {chosen} FROM {source.table} WHERE {is_event(source)}"  # noqa: S608
+    if packed.KEY not in source.keys:
+        return _copy(con, store, query, insert_statement(source))
+    packer = packed.Packer(store, source)
+    ordered = f"{query} ORDER BY {packed.KEY}, time_us"
+    rows = _copy(con, store, ordered, insert_statement(source), packer.add)
+    packer.finish()
+    return rows
 
 
 def _copy_known(con: duckdb.DuckDBPyConnection, store: sqlite3.Connection, tables: set[str]) -> int:
@@ -194,7 +210,7 @@ def erase_from_history(path: Path, spec: FeatureSpec, customer_id: int) -> int:
     with contextlib.closing(sqlite3.connect(path)) as store, store:
         before = store.total_changes
         tables = [f"events_{source.name}" for source in spec.sources if "customer_id" in source.keys]
-        for table in (*tables, "facts", "holdings"):
+        for table in (*tables, "packed", "facts", "holdings"):
             store.execute(f"DELETE FROM {table} WHERE customer_id = ?", (customer_id,))  # noqa: S608 - our own names
         return store.total_changes - before
 
@@ -227,6 +243,7 @@ class HistoryStore:
         if layout != (LAYOUT,):
             self.close()
             raise StoreError(f"{path} has layout {layout}, wanted is {LAYOUT}. Hint: run `premia sync`")
+        self._packed = packed.PackedReader(self._connection)
         self._schemas = ("main",) if live is None else ("main", "live")
         if live is not None:
             self._connection.execute("ATTACH DATABASE ? AS live", (f"file:{live}?mode=ro",))
@@ -235,7 +252,7 @@ class HistoryStore:
         """Give the file back."""
         self._connection.close()
 
-    def events(self, evaluator: EntityEvaluator, key: Key, as_of_us: int) -> dict[str, list[Row]]:
+    def events(self, evaluator: EntityEvaluator, key: Key, as_of_us: int) -> Events:
         """Fetch the events that an evaluator needs of one entity, sorted by time.
 
         Parameters
@@ -245,14 +262,23 @@ class HistoryStore:
         key
             Values of the entity's key columns.
         as_of_us
-            Microseconds since 1970, UTC; later events are not fetched.
+            Microseconds since 1970, UTC; later events need not be fetched, the evaluator passes over them.
         """
+        if evaluator.entity.keys == (packed.KEY,) and not self._has_news(key[0]):
+            return self._packed.events(evaluator, key[0])
         return {
             need.source.name: self._rows(
                 need.source, need.columns, evaluator, key, need.since(as_of_us), as_of_us
             )
             for need in evaluator.needs
         }
+
+    def _has_news(self, customer_id: int | str) -> bool:
+        """Tell whether events of a customer arrived since the snapshot was taken."""
+        query = "SELECT 1 FROM live.log WHERE customer_id = ? LIMIT 1"
+        return (
+            len(self._schemas) > 1 and self._connection.execute(query, (customer_id,)).fetchone() is not None
+        )
 
     def _rows(
         self,
