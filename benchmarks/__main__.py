@@ -12,7 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results.json"
-NAMES = ("simulate", "accuracy", "returns", "events", "credibility", "incremental")
+NAMES = (
+    "simulate",
+    "accuracy",
+    "returns",
+    "features",
+    "evaluator",
+    "events",
+    "credibility",
+    "incremental",
+)
 # figure -> (at most | at least, value)
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
     "simulate": {"seconds": ("at most", 60.0), "peak_gb": ("at most", 1.0)},
@@ -24,6 +33,12 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "ae_high": ("at most", 1.08),
         "logloss_gain": ("at least", 0.004),
     },
+    "features": {
+        "vs_hand_sql": ("at most", 1.10),
+        "peak_gb": ("at most", 4.5),
+        "growth": ("at most", 10.0),
+    },
+    "evaluator": {"p50_us": ("at most", 25.0), "store_p99_us": ("at most", 100.0)},
     "incremental": {"vs_full": ("at most", 0.10), "equal": ("at least", 1.0)},
 }
 
