@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from data.errors import TableMissingError
-from data.manifest import read_manifest
+from data.manifest import MANIFEST_NAME, read_manifest
 from data.store import TableWrite, sql_text, write_parquet_atomic
 from models import credibility
 from models.errors import FitError, FittedMissingError, TrainingDataError
@@ -110,6 +111,32 @@ def inputs_hash(spec: FeatureSpec, profile: Profile) -> str:
         return own
     text = "\n".join([own, f"credibility {credibility.VERSION}", *sorted(profile.fitted)])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def purposes_of(spec: FeatureSpec, name: str) -> tuple[str, ...]:
+    """Give every purpose that a customer must have agreed to before a model may read this of them."""
+    if name in FITTED:
+        purpose = FITTED[name].purpose
+        return () if purpose is None else (purpose,)
+    return spec.purposes_of(name)
+
+
+def history_keys(spec: FeatureSpec, profile: Profile) -> tuple[str, ...]:
+    """Name the key columns of those whose history a product reads, for example `customer_id`."""
+    keys = [column for entity in spec.entities_of(profile.features) for column in entity.keys]
+    return tuple(dict.fromkeys([*keys, *(FITTED[name].key for name in profile.fitted)]))
+
+
+def drop_outdated(root: Path) -> list[dt.datetime]:
+    """Remove fits whose orders have changed since, as after an erasure; they are made again when needed."""
+    outdated = [
+        month for month in fitted_months(root) if _stored_fingerprint(root, month) != fingerprint(root, month)
+    ]
+    for month in outdated:
+        folder = root / _folder(month)
+        (folder / MANIFEST_NAME).unlink()  # first, so that nobody reads half of it
+        shutil.rmtree(folder)
+    return outdated
 
 
 def ensure_fitted(

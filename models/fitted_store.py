@@ -48,13 +48,7 @@ def copy_fitted(
         If one of the months has not been fitted.
     """
     chosen = fitted_months(root)[-KEPT_MONTHS:] if months is None else sorted(set(months))
-    connection.execute("DROP TABLE IF EXISTS fitted")
-    connection.execute("DROP TABLE IF EXISTS fitted_months")
-    connection.execute("CREATE TABLE fitted_months (month_us INTEGER PRIMARY KEY)")
-    connection.execute(
-        "CREATE TABLE fitted (entity TEXT, month_us INTEGER, key INTEGER, frailty REAL NOT NULL, "
-        "PRIMARY KEY (entity, month_us, key)) WITHOUT ROWID"
-    )
+    create_fitted(connection)
     rows = 0
     for month in chosen:
         connection.execute("INSERT INTO fitted_months VALUES (?)", (_micros(month),))
@@ -63,6 +57,22 @@ def copy_fitted(
                 for batch in scan_batches(path, [key, "frailty"]):
                     rows += _insert(connection, entity, _micros(month), batch)
     return rows
+
+
+def create_fitted(connection: sqlite3.Connection) -> None:
+    """Make the tables of a store anew, without any month."""
+    connection.execute("DROP TABLE IF EXISTS fitted")
+    connection.execute("DROP TABLE IF EXISTS fitted_months")
+    connection.execute("CREATE TABLE fitted_months (month_us INTEGER PRIMARY KEY)")
+    connection.execute(
+        "CREATE TABLE fitted (entity TEXT, month_us INTEGER, key INTEGER, frailty REAL NOT NULL, "
+        "PRIMARY KEY (entity, month_us, key)) WITHOUT ROWID"
+    )
+
+
+def erase_fitted(connection: sqlite3.Connection, customer_id: int) -> None:
+    """Remove a customer from a store."""
+    connection.execute("DELETE FROM fitted WHERE entity = 'customers' AND key = ?", (customer_id,))
 
 
 def _insert(connection: sqlite3.Connection, entity: str, month_us: int, batch: pa.RecordBatch) -> int:

@@ -8,6 +8,7 @@ from features.load import default_spec
 from models.errors import ArtifactError
 from models.recommend import PurchaseRates
 from models.registry import Registry
+from models.segments import read_segments
 from pricing.errors import DefinitionError, nearest
 from pricing.plan import read_plan
 from pricing.product import Product, read_product
@@ -18,6 +19,7 @@ from serving.history import HistoryStore
 from serving.live import LiveStore
 from serving.profiles import ProfileReader
 from serving.quotes import QuoteStore
+from serving.scores import ScoreStore
 from serving.service import QuoteService
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
     history = HistoryStore(settings.history, settings.live)
     live.forget_known(history.known(live.logged()))  # what came with the last sync must not count twice
     readers = {
-        code: ProfileReader(spec, service.product.profile.features, history)
+        code: ProfileReader(spec, service.product.profile.features, history, service.product.profile.fitted)
         for code, service in services.items()
     }
     return QuoteService(
@@ -126,6 +128,8 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         readers=readers,
         overview=ProfileReader(spec, customer_features(spec), history),
         rates=PurchaseRates.load(settings.rates) if settings.rates.is_file() else None,
+        scores=ScoreStore(settings.scores) if settings.scores.is_file() else None,
+        segments=read_segments(spec),
         spec=spec,
         history=history,
         live=live,

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from features.history import KNOWN as KNOWN_COLUMN
 from features.partials import event_time, is_event, known_time
+from models.fitted_store import copy_fitted, create_fitted, erase_fitted, read_fitted_features
 from serving import packed
 from serving.clock import EPOCH, to_micros
 from serving.errors import StoreError
 from serving.event_tables import create_event_table, event_columns, insert_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = "tuple[int | str, ...]"
 
-LAYOUT = "4"
+LAYOUT = "5"
 BATCH = 50_000
 KNOWN = {
     "order": ("orders", "SELECT order_id FROM orders ORDER BY 1"),
@@ -88,6 +89,7 @@ def build_history(
     spec: FeatureSpec,
     path: Path,
     progress: Callable[[str], None] | None = None,
+    lake: Path | None = None,
 ) -> dict[str, int]:
     """Write the serving store from the tables of the lake; the old store stays until the new one is whole.
 
@@ -101,6 +103,8 @@ def build_history(
         The SQLite file.
     progress
         Told the name of each table before it is copied.
+    lake
+        Where fitted features are taken from; none are served when absent.
 
     Returns
     -------
@@ -126,6 +130,10 @@ def build_history(
         written["known"] = _copy_known(con, store, tables)
         written["facts"] = _copy_facts(con, store, present="customers" in tables)
         written["holdings"] = _copy_holdings(con, store, present="policies" in tables)
+        if lake is None:
+            create_fitted(store)
+        else:
+            written["fitted"] = copy_fitted(lake, store)
         store.execute("CREATE TABLE meta (layout TEXT NOT NULL)")
         store.execute("INSERT INTO meta VALUES (?)", (LAYOUT,))
         store.commit()
@@ -212,6 +220,7 @@ def erase_from_history(path: Path, spec: FeatureSpec, customer_id: int) -> int:
         tables = [f"events_{source.name}" for source in spec.sources if "customer_id" in source.keys]
         for table in (*tables, "packed", "facts", "holdings"):
             store.execute(f"DELETE FROM {table} WHERE customer_id = ?", (customer_id,))  # noqa: S608 - our own names
+        erase_fitted(store, customer_id)
         return store.total_changes - before
 
 
@@ -297,6 +306,12 @@ class HistoryStore:
         query = " UNION ALL ".join(part.format(schema) for schema in self._schemas) + " ORDER BY time_us"
         bound = (*key, since if since is not None else -(2**62), until)
         return self._connection.execute(query, bound * len(self._schemas)).fetchall()
+
+    def fitted(
+        self, names: Sequence[str], keys: Mapping[str, int | str | None], as_of: datetime
+    ) -> dict[str, float | None]:
+        """Fetch fitted features (see `models.fitted_store.read_fitted_features`)."""
+        return read_fitted_features(self._connection, names, keys, as_of)
 
     def known(self, keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
         """Give those of some (kind, key) pairs that the snapshot holds (`order`, `return`, `claim`)."""

@@ -15,13 +15,15 @@ from data.store import connect, write_parquet_atomic
 from models.errors import PromotionError
 from models.families import FitSettings
 from models.figures import draw_pictures
+from models.fitted import ensure_fitted, month_of
 from models.recommend import fit_rates
 from models.registry import Registry
 from models.training import TrainingResult, train
 from models.training_table import attach_profiles, training_table
-from serving.compose import read_products
+from serving.compose import load_services, read_products
 from serving.history import build_history
 from serving.live import LiveStore
+from serving.scores import score_everybody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from features.spec import FeatureSpec
+    from models.scoring_table import ScoringSummary
     from pricing.product import Product
     from serving.settings import Settings
 
@@ -60,9 +63,14 @@ class TrainingOutcome:
 
 
 def product_table(
-    con: duckdb.DuckDBPyConnection, product: Product, spec: FeatureSpec, data: Path | None, as_of: datetime
+    con: duckdb.DuckDBPyConnection,
+    product: Product,
+    spec: FeatureSpec,
+    data: Path | None,
+    as_of: datetime,
+    lake: Path | None = None,
 ) -> pa.Table:
-    """Give the training table of a product with its profile features.
+    """Give the training table of a product with its profile and fitted features.
 
     Parameters
     ----------
@@ -74,9 +82,11 @@ def product_table(
         A table of one's own (parquet or CSV); None builds it from policies and claims of the lake.
     as_of
         Nothing later is looked at.
+    lake
+        Where fitted features are stored; needed only where the product reads some.
     """
     table = training_table(con, product, as_of) if data is None else _read_table(data)
-    return attach_profiles(con, table, product, spec)
+    return attach_profiles(con, table, product, spec, lake)
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -120,7 +130,7 @@ def train_product(
     report = progress or (lambda _step, _share: None)
     report("profiles as of each row", 0.02)
     with connect(settings.lake) as con:
-        table = product_table(con, product, spec, data, as_of)
+        table = product_table(con, product, spec, data, as_of, settings.lake)
     result = train(
         product,
         table,
@@ -176,14 +186,36 @@ def sync_serving(
         done += 1
 
     with connect(settings.lake) as con:
-        build_history(con, spec, settings.history, copied)
+        products = list(read_products(settings.products).values())
+        if any(product.profile.fitted for product in products):
+            ensure_fitted(con, settings.lake, [month_of(as_of)], report)
+        build_history(con, spec, settings.history, copied, settings.lake)
         report("purchase rates", done / steps)
         views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
         if {("customers",), ("policies",)} <= set(views):
-            fit_rates(con, list(read_products(settings.products).values()), as_of).save(settings.rates)
+            fit_rates(con, products, as_of).save(settings.rates)
         else:  # without who buys what there are none, and old ones would speak of another lake
             settings.rates.unlink(missing_ok=True)
     report("done", 1.0)
+
+
+def score_all(
+    settings: Settings, spec: FeatureSpec, as_of: datetime, progress: Progress | None = None
+) -> list[ScoringSummary]:
+    """Score all customers with the models in service (see `serving.scores.score_everybody`)."""
+    report = progress or (lambda _step, _share: None)
+    services, _ = load_services(settings, spec)
+    total, done = max(len(services), 1), 0
+
+    def begun(code: str) -> None:
+        nonlocal done
+        report(code, done / total)
+        done += 1
+
+    with connect(settings.lake) as con:
+        found = score_everybody(con, services, spec, settings.lake, settings.scores, as_of, begun)
+    report("done", 1.0)
+    return found
 
 
 def withdrawn_consents(settings: Settings, spec: FeatureSpec) -> dict[str, list[int]]:

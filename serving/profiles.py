@@ -6,6 +6,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from features.evaluate import Evaluator
+from models.fitted import history_keys, purposes_of
+from pricing.product import Profile
 from serving.clock import to_micros
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from features.derive import Value
     from features.evaluate import EntityEvaluator
     from features.spec import FeatureSpec
+    from pricing.product import FittedName
     from serving.history import HistoryStore, Key
 
 KEPT_SELLERS = 10_000
@@ -29,21 +32,31 @@ class ProfileReader:
         Feature definitions, and the features wanted, in order.
     history
         The serving store.
+    fitted
+        Fitted features wanted beside them.
     """
 
-    def __init__(self, spec: FeatureSpec, names: Sequence[str], history: HistoryStore) -> None:
-        self.names = tuple(names)
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        names: Sequence[str],
+        history: HistoryStore,
+        fitted: Sequence[FittedName] = (),
+    ) -> None:
+        self.names = (*names, *fitted)
+        self._features = tuple(names)
+        self._fitted = tuple(fitted)
         self._spec = spec
+        self._keys = history_keys(spec, Profile(features=self._features, fitted=self._fitted))
         self._history = history
-        self._purposes = {name: frozenset(spec.purposes_of(name)) for name in names}
+        self._purposes = {name: frozenset(purposes_of(spec, name)) for name in self.names}
         self._evaluators: dict[tuple[str, ...], Evaluator] = {}
         self._kept: OrderedDict[tuple[str, Key, int, tuple[str, ...]], Mapping[str, Value]] = OrderedDict()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Key columns of the entities whose history the features look at, for example `customer_id`."""
-        entities = self._spec.entities_of(self.names)
-        return tuple(dict.fromkeys(column for entity in entities for column in entity.keys))
+        return self._keys
 
     def withheld(self, withdrawn: Collection[str]) -> tuple[str, ...]:
         """Name the features that may not be evaluated when the consent for some purposes is missing."""
@@ -71,6 +84,10 @@ class ProfileReader:
             key = tuple(value for column in columns if (value := keys.get(column)) is not None)
             if len(key) == len(columns):
                 found.update(self._one(name, evaluator, key, as_of_us))
+        if self._fitted:
+            dropped = self.withheld(withdrawn)
+            allowed = [name for name in self._fitted if name not in dropped]
+            found.update(self._history.fitted(allowed, keys, as_of))
         return found
 
     def forget(self, seller_id: int) -> None:
@@ -81,7 +98,7 @@ class ProfileReader:
     def _evaluator(self, withdrawn: Collection[str]) -> Evaluator:
         dropped = self.withheld(withdrawn) if withdrawn else ()
         if dropped not in self._evaluators:
-            kept = [name for name in self.names if name not in dropped]
+            kept = [name for name in self._features if name not in dropped]
             self._evaluators[dropped] = Evaluator(self._spec, kept)
         return self._evaluators[dropped]
 

@@ -22,7 +22,8 @@ from data.manifest import (
     write_manifest,
 )
 from data.store import open_writer, scan_batches, sql_text
-from features.profiles import build_profiles
+from models.fitted import history_keys, purposes_of
+from models.training_table import attach_profiles
 from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
 from serving.errors import PortfolioError
 
@@ -90,6 +91,7 @@ def reprice(
     con: duckdb.DuckDBPyConnection,
     as_of: datetime,
     *,
+    lake: Path | None = None,
     withdrawn: Mapping[str, Collection[int]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     batch_rows: int = BATCH_ROWS,
@@ -109,6 +111,8 @@ def reprice(
         Feature definitions and the lake.
     as_of
         UTC without zone: only what was known strictly before counts.
+    lake
+        Where fitted features are stored; needed only where a product reads some.
     withdrawn
         By purpose, the customers who have withdrawn their consent: their features for it are null.
     progress
@@ -125,7 +129,7 @@ def reprice(
         if service.product.code in product_rows:
             service.plan.check_effective(as_of.date())
     histories = {
-        code: _histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {})
+        code: _histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {}, lake)
         for code, rows in product_rows.items()
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -224,13 +228,18 @@ def _histories(
     schema: pa.Schema,
     rows: int,
     withdrawn: Mapping[str, Collection[int]],
+    lake: Path | None,
 ) -> pa.Table:
-    """Profile features and customer facts of every row of one product, in the order of the portfolio."""
+    """Read what models and rules need to know of each row of one product, in the order of the portfolio."""
     labels = _labels(portfolio, service, spec, schema, as_of)
     facts = _facts(con, labels["customer_id"], as_of)
-    names = service.product.profile.features
-    table = build_profiles(con, labels, spec, names).drop_columns(["row_id"]) if names else None
-    if table is not None:
+    profile = service.product.profile.model_copy(
+        update={"customer": "customer_id", "seller": "seller_id", "as_of": "as_of"}
+    )
+    product = service.product.model_copy(update={"profile": profile})
+    table = None
+    if profile.inputs:
+        table = attach_profiles(con, labels, product, spec, lake).select(list(profile.inputs))
         table = _without_consent(table, labels["customer_id"], spec, withdrawn)
     for name in FACT_COLUMNS:
         table = facts.select([name]) if table is None else table.append_column(name, facts[name])
@@ -245,7 +254,7 @@ def _without_consent(
     for purpose, ids in withdrawn.items():
         rows = pc.is_in(customers, value_set=pa.array(sorted(ids), pa.int64()))
         for position, name in enumerate(table.column_names):
-            if purpose in spec.purposes_of(name):
+            if purpose in purposes_of(spec, name):
                 column = table[name]
                 emptied = pc.if_else(rows, pa.scalar(None, column.type), column)
                 table = table.set_column(position, name, emptied)
@@ -254,17 +263,14 @@ def _without_consent(
 
 def needed_ids(service: InService, spec: FeatureSpec) -> tuple[str, ...]:
     """Name the ids (`customer_id`, `seller_id`) whose history a product prices."""
-    entities = spec.entities_of(service.product.profile.features)
-    keys = dict.fromkeys(column for entity in entities for column in entity.keys)
-    return tuple(name for name in keys if name in KEYS)
+    return tuple(name for name in history_keys(spec, service.product.profile) if name in KEYS)
 
 
 def _labels(
     portfolio: Path, service: InService, spec: FeatureSpec, schema: pa.Schema, as_of: datetime
 ) -> pa.Table:
     """Say of every row of one product whose history is wanted."""
-    entities = spec.entities_of(service.product.profile.features)
-    keys = dict.fromkeys(["customer_id", *(column for entity in entities for column in entity.keys)])
+    keys = dict.fromkeys(["customer_id", *history_keys(spec, service.product.profile)])
     present = [name for name in keys if name in schema.names]
     parts: list[pa.Table] = []
     for batch in scan_batches(portfolio, ["product", *present]):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from models.fitted import FITTED
+from pricing.errors import TechnicalPremiumError
 from pricing.factors import NumberFactor, Text
 from pricing.money import from_minor
+from pricing.score import score
 from serving.texts import STEP_LABELS, reason_text
 from serving.wire import (
+    CustomerScore,
+    CustomerSegment,
     Excluded,
     FactorInfo,
     LadderStep,
@@ -22,6 +27,7 @@ from serving.wire import (
     Reason,
     Recommendations,
     RiskProfile,
+    RiskScore,
     RuleOutcome,
     Versions,
 )
@@ -33,11 +39,13 @@ if TYPE_CHECKING:
     from features.derive import Value
     from features.spec import FeatureSpec
     from models.recommend import Ranking
+    from models.segments import Segment
     from pricing.factors import Factor, FactorValue
     from pricing.product import Product
     from pricing.rules import Outcome
     from serving.engine import Decision, InService
     from serving.history import CustomerFacts
+    from serving.scores import StoredScore
 
 SHOWN_REASONS = 5
 
@@ -76,6 +84,7 @@ def quote_view(
         expires_at=expires_at,
         as_of=created_at,
         price=None if ladder is None else money(ladder.price_minor, currency),
+        score=_score(service.product, decision),
         ladder=[] if ladder is None else [_step(step.name, step.minor, currency) for step in ladder.steps],
         reasons=_reasons(service.product, decision, spec, {**profile, **risk}),
         outcomes=[_outcome(outcome) for outcome in decision.outcomes],
@@ -95,6 +104,17 @@ def _step(name: Any, minor: int, currency: str) -> LadderStep:  # noqa: ANN401 -
     return LadderStep(
         step=name, label=local(STEP_LABELS[name]), amount=from_minor(minor, currency), minor=minor
     )
+
+
+def _score(product: Product, decision: Decision) -> RiskScore | None:
+    """Score a risk that the model could score; a product without a scale has none."""
+    if product.score is None or decision.scored is None:
+        return None
+    try:
+        found = score(decision.scored.risk_premium_minor, product)
+    except TechnicalPremiumError:
+        return None
+    return RiskScore(points=found.points, band=found.band.code, name=local(found.band.name))
 
 
 def _outcome(outcome: Outcome) -> RuleOutcome:
@@ -130,6 +150,8 @@ def input_label(product: Product, spec: FeatureSpec, name: str) -> tuple[Text, s
     for factor in product.factors:
         if factor.name == name:
             return factor.label, factor.unit if isinstance(factor, NumberFactor) else ""
+    if name in FITTED:
+        return FITTED[name].description, FITTED[name].unit
     item = spec.get(name)
     return Text(en=item.description.en, zh=item.description.zh), item.unit
 
@@ -169,6 +191,8 @@ def profile_view(
     facts: CustomerFacts,
     values: Mapping[str, Value],
     withheld: Sequence[str],
+    segment: Segment | None,
+    scores: Sequence[StoredScore],
     spec: FeatureSpec,
     as_of: datetime,
 ) -> RiskProfile:
@@ -184,6 +208,19 @@ def profile_view(
         as_of=as_of,
         features=shown,
         withheld=list(withheld),
+        segment=None
+        if segment is None
+        else CustomerSegment(code=segment.code, name=local(segment.name), portrait=local(segment.portrait)),
+        scores=[
+            CustomerScore(
+                product=item.product,
+                points=item.points,
+                band=item.band,
+                reasons=list(item.reasons),
+                as_of=item.as_of,
+            )
+            for item in scores
+        ],
         held=sorted(facts.held),
         feature_spec_hash=spec.hash(tuple(values)),
     )
