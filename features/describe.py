@@ -140,6 +140,12 @@ aggregate of nothing, a division by 0, and every feature of an unknown entity ar
 at one instant, `first` takes the least measure and `last` the greatest. Money is in minor units
 (`minor`), event times are microseconds since 1970 (`us`). A source with a second clock counts an event only
 when the time at which it became known lies strictly before as-of too; the window is measured in event time.
+Rates are per day since the given time, of at most their window and at least one day.
+
+The same definitions run as SQL in DuckDB (`features.build_profiles`, `features.write_profiles` for more
+labels than memory holds), on Spark (`features.spark.build_profiles_spark`, extra `[spark]`) and per
+customer in memory (`features.Evaluator`), with equal results to the last bit. `premia features list`,
+`describe NAME` and `lineage NAME` print them.
 """
 _SOURCE_HEAD = (
     "source",
