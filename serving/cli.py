@@ -23,9 +23,9 @@ from features.load import default_spec
 from pricing.product import read_product
 from serving import render
 from serving.api import create_app
+from serving.cli_features import app as features_app
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
-from serving.cli_features import app as features_app
 from serving.compose import find_product, load_services, open_service
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
@@ -33,6 +33,7 @@ from serving.errors import RequestError
 from serving.jobs import (
     portfolio_in_force,
     promote_model,
+    score_all,
     sync_serving,
     train_product,
     withdrawn_consents,
@@ -160,6 +161,17 @@ def sync(as_of: AsOf = None, lake: Lake = None) -> None:
     """Copy histories from the lake to the serving store and fit the recommender's purchase rates."""
     with refusals(console), share_bar(console, "sync") as progress:
         sync_serving(_settings(lake), default_spec(), as_of or _now(), progress)
+
+
+@app.command()
+def score(as_of: AsOf = None, lake: Lake = None) -> None:
+    """Score all customers for every product in service: a table per product, and what the service shows."""
+    with refusals(console):
+        settings = _settings(lake)
+        with share_bar(console, "score") as progress:
+            summaries = score_all(settings, default_spec(), as_of or _now(), progress)
+        console.print(render.score_table(summaries))
+        console.print(f"tables in {settings.lake / 'scores'}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from models.errors import TrainingDataError
 from serving import render
 from serving.compose import load_services, open_service, read_products
 from serving.console import count_bar, share_bar
-from serving.jobs import portfolio_in_force, sync_serving, train_product
+from serving.jobs import portfolio_in_force, score_all, sync_serving, train_product
 from serving.reprice import reprice
 from serving.wire import QuoteRequest, RecommendationRequest
 
@@ -58,6 +58,9 @@ def run_demo(console: Console, settings: Settings, customers: int, pictures: Pat
     console.rule("3. the serving store")
     with share_bar(console, "sync") as progress:
         sync_serving(settings, spec, END, progress)
+    with share_bar(console, "score") as progress:
+        summaries = score_all(settings, spec, END, progress)
+    console.print(render.score_table(summaries))
     console.rule("4. the book repriced overnight")
     _reprice_book(console, settings, spec, pictures)
     console.rule("5. offers and quotes while a shopper waits")
@@ -98,6 +101,7 @@ def _quotes(console: Console, settings: Settings) -> None:
     request = example_quote(settings)
     assert request.customer_id is not None  # noqa: S101 - the query below selects it
     offers = service.recommend(RecommendationRequest(customer_id=request.customer_id, scene="order"))
+    console.print(render.portrait_panel(service.risk_profile(request.customer_id)))
     console.print(render.recommendation_table(offers))
     quote = service.quote(request)
     console.print(render.quote_panel(quote))

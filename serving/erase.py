@@ -11,6 +11,7 @@ from features.refresh_erase import erase_from_profiles
 from models.fitted import TABLE as FITTED
 from serving.history import erase_from_history
 from serving.live import LiveStore
+from serving.scores import erase_scores
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +47,7 @@ def erase_everywhere(
     if settings.live.is_file():
         with closing(LiveStore(settings.live, spec)) as live:
             removed["events since the last sync"] = live.erase_customer(customer_id)
+    removed["scores"] = erase_scores(settings.lake, settings.scores, customer_id)
     removed["serving store"] = erase_from_history(settings.history, spec, customer_id)
     report = erase_customer(settings.lake, customer_id, created=now)
     shutil.rmtree(settings.lake / FITTED, ignore_errors=True)

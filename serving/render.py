@@ -10,15 +10,16 @@ from rich.table import Table
 from pricing.money import from_minor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from rich.console import RenderableType
 
     from data.ingest import IngestReport
     from data.simulate import SimulationSummary
+    from models.scoring_table import ScoringSummary
     from serving.reprice import RepriceSummary
-    from serving.wire import Quote, Recommendations
+    from serving.wire import Quote, Recommendations, RiskProfile
 
 BANDS = (-0.30, -0.15, -0.05, 0.05, 0.15, 0.30)
 
@@ -37,6 +38,9 @@ def quote_panel(quote: Quote) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     if quote.ladder:
         grid.add_row(ladder)
+    if quote.score:
+        name = quote.score.name
+        grid.add_row(f"score {quote.score.points} of 1000, band {quote.score.band}: {name.en} {name.zh}")
     for outcome in quote.outcomes:
         grid.add_row(f"[yellow]{outcome.effect}[/]: {outcome.message.en} {outcome.message.zh}")
     for reason in quote.reasons:
@@ -130,6 +134,29 @@ def change_bands(changes: list[float]) -> Mapping[str, int]:
         label = f"below {high:+.0%}" if low == float("-inf") else label
         bands[label] = sum(low < change <= high for change in changes)
     return bands
+
+
+def portrait_panel(profile: RiskProfile) -> RenderableType:
+    """Draw who a customer is, with the scores of the last scoring."""
+    grid = Table.grid(padding=(0, 1))
+    if profile.segment:
+        grid.add_row(f"[bold]{profile.segment.name.en} {profile.segment.name.zh}[/]")
+        grid.add_row(profile.segment.portrait.en)
+        grid.add_row(profile.segment.portrait.zh)
+    for item in profile.scores:
+        grid.add_row(f"{item.product}: {item.points} points, band {item.band} ({', '.join(item.reasons)})")
+    return Panel(grid, title=f"customer {profile.customer_id}", expand=False)
+
+
+def score_table(summaries: Sequence[ScoringSummary]) -> RenderableType:
+    """Draw how many customers were scored; scored, unknown and refused add up."""
+    table = Table(title="scores")
+    for heading in ("product", "customers", "scored", "no risk known", "refused"):
+        table.add_column(heading, justify="left" if heading == "product" else "right")
+    for item in summaries:
+        counts = (item.customers, item.scored, item.unknown, item.refused)
+        table.add_row(item.product, *(f"{count:,}" for count in counts))
+    return table
 
 
 def recommendation_table(found: Recommendations) -> RenderableType:

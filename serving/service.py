@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from models.recommend import PurchaseRates
+    from models.segments import Segmentation
     from pricing.factors import FactorValue
     from serving.clock import Clock
     from serving.engine import InService
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from serving.live import LiveStore
     from serving.profiles import ProfileReader
     from serving.quotes import QuoteStore
+    from serving.scores import ScoreStore
     from serving.wire import (
         ProductInfo,
         Quote,
@@ -55,8 +57,10 @@ class QuoteService:
         Profile reader by product code.
     overview
         Profile reader of the customer's risk profile as people see it.
-    rates
-        Purchase rates of the recommender; None when none was fitted.
+    rates, scores
+        Purchase rates of the recommender and scores of all customers; None when there are none yet.
+    segments
+        Portraits of customers.
     spec, history, live, quotes, clock
         Feature definitions, snapshot of the histories, events since then, quote store, and the time.
     """
@@ -68,6 +72,8 @@ class QuoteService:
         readers: Mapping[str, ProfileReader],
         overview: ProfileReader,
         rates: PurchaseRates | None,
+        scores: ScoreStore | None,
+        segments: Segmentation,
         spec: FeatureSpec,
         history: HistoryStore,
         live: LiveStore,
@@ -79,6 +85,8 @@ class QuoteService:
         self._readers = dict(readers)
         self._overview = overview
         self._rates = rates
+        self._scores = scores
+        self._segments = segments
         self._spec = spec
         self._history = history
         self._live = live
@@ -155,7 +163,10 @@ class QuoteService:
         facts = self._known_customer(customer_id, now)
         withdrawn = self._withdrawn(customer_id)
         values = self._overview.read({"customer_id": customer_id}, now, withdrawn)
-        return views.profile_view(facts, values, self._overview.withheld(withdrawn), self._spec, now)
+        withheld = self._overview.withheld(withdrawn)
+        segment = None if set(self._segments.fields) & set(withheld) else self._segments.segment_of(values)
+        scores = self._scores.read(customer_id) if self._scores and not withheld else []
+        return views.profile_view(facts, values, withheld, segment, scores, self._spec, now)
 
     def take_events(self, batch: EventBatch) -> EventAnswers:
         """Take events; those accepted are on the disk when this returns, and the next quote sees them."""
@@ -217,6 +228,8 @@ class QuoteService:
         """Give the stores back."""
         self._history.close()
         self._live.close()
+        if self._scores:
+            self._scores.close()
         self._quotes.close()
 
     def _in_service(self, product: str) -> InService:

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         return self.lake / "_serving" / "live.sqlite"
 
     @property
+    def scores(self) -> Path:
+        """SQLite file with the scores of all customers."""
+        return self.lake / "_serving" / "scores.sqlite"
+
+    @property
     def quotes(self) -> Path:
         """SQLite file with every quote given."""
         return self.lake / "_serving" / "quotes.sqlite"

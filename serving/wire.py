@@ -108,6 +108,14 @@ class RuleOutcome(Wire):
     message: LocalText
 
 
+class RiskScore(Wire):
+    """How risky this risk is on the product's scale: 500 is its reference, more is riskier."""
+
+    points: Annotated[int, Field(ge=0, le=1000)]
+    band: str
+    name: LocalText
+
+
 class Versions(Wire):
     """What priced the quote, each with the hash of its content."""
 
@@ -138,6 +146,7 @@ class Quote(Wire):
     as_of: datetime
     price: MoneyAmount | None
     ladder: list[LadderStep]
+    score: RiskScore | None = None
     reasons: list[Reason]
     outcomes: list[RuleOutcome]
     risk: dict[str, float | str | None]
@@ -157,6 +166,24 @@ class ProfileFeature(Wire):
     description: LocalText
 
 
+class CustomerSegment(Wire):
+    """Who this customer is, for a salesperson."""
+
+    code: str
+    name: LocalText
+    portrait: LocalText
+
+
+class CustomerScore(Wire):
+    """Score of a customer for one product, as of the last scoring."""
+
+    product: str
+    points: Annotated[int, Field(ge=0, le=1000)]
+    band: str
+    reasons: list[str] = Field(description="Inputs that move the risk most, each with `:up` or `:down`.")
+    as_of: datetime
+
+
 class RiskProfile(Wire):
     """What the history of a customer says, as of now."""
 
@@ -164,6 +191,8 @@ class RiskProfile(Wire):
     as_of: datetime
     features: list[ProfileFeature]
     withheld: list[str]
+    segment: CustomerSegment | None = Field(description="None where consent for its features is missing.")
+    scores: list[CustomerScore]
     held: list[str]
     feature_spec_hash: str
 

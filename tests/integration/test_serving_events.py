@@ -16,6 +16,7 @@ from data.simulate import simulate
 from data.store import connect, read_table, write_table
 from features.load import default_spec
 from features.profiles import build_profiles
+from models.segments import read_segments
 from serving.api import create_app
 from serving.compose import customer_features
 from serving.history import HistoryStore, build_history, erase_from_history
@@ -59,6 +60,8 @@ class Service:
             readers={"shop": self.shop},
             overview=ProfileReader(SPEC, CUSTOMER, history),
             rates=None,
+            scores=None,
+            segments=read_segments(SPEC),
             spec=SPEC,
             history=history,
             live=live,
