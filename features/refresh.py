@@ -174,6 +174,7 @@ def _engine(writer: PartWriter, memory_limit: str, threads: int | None) -> duckd
     con.execute(f"SET memory_limit = {sql_text(memory_limit)}")
     con.execute(f"SET temp_directory = {sql_text(writer.spill)}")
     con.execute("SET preserve_insertion_order = false")
+    con.execute("SET enable_progress_bar = false")  # it would write into the output of a long query
     if threads is not None:
         con.execute(f"SET threads = {int(threads)}")
     return con

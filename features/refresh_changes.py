@@ -130,44 +130,43 @@ def changes_sql(
         before, after = KINDS[kind]
         rows = partial_rows(entity, replace(source, table=view), group)
         parts.append(f"SELECT *, {before} AS had, {after} AS has FROM ({rows})")
-    flags = [
-        f"had AND {seen(source)} < {step.before_us} AS n0",
-        f"has AND {seen(source)} < {step.after_us} AS n1",
-    ]
-    for index, length in enumerate(windows(group)):
-        if length is not None:
-            flags.append(f"event_us >= {step.before_us - length} AS b{index}")
-            flags.append(f"event_us >= {step.after_us - length} AS a{index}")
     keys = ", ".join(entity.keys)
     known = " AND ".join(f"{key} IS NOT NULL" for key in entity.keys)
-    columns = [
-        "SUM(CASE WHEN n1 AND NOT n0 THEN 1 ELSE 0 END) AS gained",
-        "SUM(CASE WHEN n0 AND NOT n1 THEN 1 ELSE 0 END) AS lost",
-        *_sums(group),
+    lengths = windows(group)
+    # 1 for an event that enters a window, -1 for one that leaves it; seen once, looked at by many features.
+    signs = [
+        f"{_inside(source, step, 'has', length)} - {_inside(source, step, 'had', length)}"
+        for length in lengths
     ]
+    whole = f"{_inside(source, step, 'has', None)} - {_inside(source, step, 'had', None)}"
+    signs = [f"{text} AS s{index}" for index, text in enumerate([*signs, whole])]
+    last = f"s{len(lengths)}"
+    columns = [f"COUNT_IF({last} > 0) AS gained", f"COUNT_IF({last} < 0) AS lost", *_sums(group)]
     return (
-        f"SELECT {keys}, {', '.join(columns)} FROM (SELECT *, {', '.join(flags)} FROM (\n"
+        f"SELECT {keys}, {', '.join(columns)} FROM (SELECT *, {', '.join(signs)} FROM (\n"
         + "\nUNION ALL ".join(parts)
         + f"\n) WHERE {known}) GROUP BY {keys}"
     )
+
+
+def _inside(source: Source, step: Step, run: str, length: int | None) -> str:
+    """Write 1 when an event is in a window at a run, else 0."""
+    as_of_us = step.after_us if run == "has" else step.before_us
+    since = "" if length is None else f" AND event_us >= {as_of_us - length}"
+    return f"CAST({run} AND {seen(source)} < {as_of_us}{since} AS TINYINT)"
 
 
 def _sums(group: Sequence[Feature]) -> list[str]:
     names, lengths = partial_names(group), windows(group)
     found = []
     for item in group:
-        index = lengths.index(item.window_us)
-        before, after = (
-            ("n0", "n1") if item.window_us is None else (f"(n0 AND b{index})", f"(n1 AND a{index})")
-        )
+        sign = f"s{lengths.index(item.window_us)}"
         merge, value = MERGE[item.aggregation], names[partial_key(item)]
-        enters, leaves = f"{after} AND NOT {before}", f"{before} AND NOT {after}"
         if item.empty_is_zero:
-            net = f"SUM(CASE WHEN {enters} THEN {value} WHEN {leaves} THEN -{value} END)"
-            found.append(f"CAST({net} AS BIGINT) AS {item.name}__net")
+            found.append(f"CAST(SUM({value} * {sign}) AS BIGINT) AS {item.name}__net")
             continue
-        found.append(f"{merge}(CASE WHEN {enters} THEN {value} END) AS {item.name}__in")
-        found.append(f"{merge}(CASE WHEN {leaves} THEN {value} END) AS {item.name}__out")
+        found.append(f"{merge}(CASE WHEN {sign} > 0 THEN {value} END) AS {item.name}__in")
+        found.append(f"{merge}(CASE WHEN {sign} < 0 THEN {value} END) AS {item.name}__out")
     return found
 
 

@@ -27,7 +27,7 @@ LOOK_UP_SHARE = 0.25
 LOOK_UP_ROWS = 4096
 """So few rows are always looked up."""
 
-DELTA_SHARE = 1 / 3
+DELTA_SHARE = 1 / 2
 """A delta of more of the rows than this is merged into a new base."""
 
 
@@ -138,10 +138,6 @@ def _move(job: Job, old: ProfileManifest, changed: Sequence[Source], step: Step)
     touched = "\nUNION ".join(f"SELECT {keys} FROM {_changes(source)}" for source in changed)
     touched = touched or f"SELECT {keys} FROM ({rows}) WHERE false"
     con.execute(f"CREATE OR REPLACE TEMP TABLE _touched AS {touched}")
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE _strangers AS SELECT {keys} FROM _touched "
-        f"ANTI JOIN ({rows_sql(job.root, old, ())}) USING ({keys})"
-    )
     moves = {item.name: _moved(job, item, changed, step) for item in job.stored}
     redo = {name: f"COALESCE({part.redo}, false)" for name, part in moves.items() if part.redo}
     # What is looked up counts as changed: as a rule it is, and its value is not known yet.
@@ -151,12 +147,14 @@ def _move(job: Job, old: ProfileManifest, changed: Sequence[Source], step: Step)
     columns += [f"CAST({part.value} AS BIGINT) AS {name}" for name, part in moves.items()]
     columns += [f"{text} AS {name}__redo" for name, text in redo.items()]
     joins = "".join(f"\nLEFT JOIN {_changes(source)} USING ({keys})" for source in changed)
+    strangers = f"SELECT {keys}, false AS stored FROM _touched ANTI JOIN old USING ({keys})"
+    # Materialized, else the engine joins the whole table with the changes before it drops what is untouched.
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE _old AS "
-        f"SELECT *, true AS stored FROM ({rows}) SEMI JOIN _touched USING ({keys})\n"
-        f"UNION ALL BY NAME SELECT {keys}, false AS stored FROM _strangers"
+        f"CREATE OR REPLACE TEMP TABLE _moved AS WITH old AS MATERIALIZED (\n"
+        f"SELECT *, true AS stored FROM ({rows}) SEMI JOIN _touched USING ({keys})\n),\n"
+        f"o AS MATERIALIZED (FROM old UNION ALL BY NAME {strangers})\n"
+        f"SELECT {', '.join(columns)} FROM o{joins}"
     )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE _moved AS SELECT {', '.join(columns)} FROM _old o{joins}")
     return [item for item in job.stored if item.name in redo]
 
 

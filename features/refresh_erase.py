@@ -52,6 +52,7 @@ def _erase(root: Path, entity: str, key: str, value: int) -> int:
         writer.prepare()
         try:
             with duckdb.connect() as con:
+                con.execute("SET enable_progress_bar = false")
                 rows = f"SELECT * FROM ({rows_sql(root, old)}) WHERE {key} <> {int(value)}"
                 (left,) = con.execute(f"SELECT COUNT(*) FROM ({rows})").fetchall()[0]
                 kind = pq.read_schema(folder / old.layer("base")[0].path).field(old.keys[0]).type

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the layout; a table of another one is made anew."""
 
-BUCKETS = 64
+BUCKETS = 16
 """Buckets of the first key. Fixed: a table with another number is made anew."""
 
 INPUTS = "_inputs"

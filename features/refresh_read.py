@@ -64,6 +64,7 @@ def read_profiles(
         query = profiles_sql(root, manifest, definitions, as_of=as_of, names=names)
         try:
             with duckdb.connect() as con:
+                con.execute("SET enable_progress_bar = false")
                 table = con.sql(f"{query}\nORDER BY {', '.join(manifest.keys)}").to_arrow_table()
         except duckdb.IOException:
             # A refresh came between: the files of the manifest are gone, and there is a new one.
