@@ -5,12 +5,14 @@ The registry stays in `models.registry`: it imports mlflow, which takes seconds.
 
 from models.bundle import Bundle
 from models.compare import Judged, headline
+from models.credibility import TwoWay, fit_two_way
 from models.encoding import Encoded, Encoding
 from models.errors import (
     ArtifactError,
     CompileError,
     EncodingError,
     FitError,
+    FittedMissingError,
     MismatchError,
     ModelError,
     PromotionError,
@@ -18,13 +20,17 @@ from models.errors import (
     TrainingDataError,
 )
 from models.families import FitSettings
+from models.fitted import FITTED, attach_fitted, ensure_fitted
 from models.recommend import PurchaseRates, Ranking, Recommendation, fit_rates, rank
 from models.risk_model import Reason, RiskModel, Scored
+from models.scoring_table import ScoringSummary, score_customers, write_scores
+from models.segments import Segmentation, read_segments
 from models.tables import TableModel
 from models.training import TrainingResult, train
 from models.training_table import attach_profiles, training_table
 
 __all__ = [
+    "FITTED",
     "ArtifactError",
     "Bundle",
     "CompileError",
@@ -33,6 +39,7 @@ __all__ = [
     "EncodingError",
     "FitError",
     "FitSettings",
+    "FittedMissingError",
     "Judged",
     "MismatchError",
     "ModelError",
@@ -44,13 +51,22 @@ __all__ = [
     "RegistryError",
     "RiskModel",
     "Scored",
+    "ScoringSummary",
+    "Segmentation",
     "TableModel",
     "TrainingDataError",
     "TrainingResult",
+    "TwoWay",
+    "attach_fitted",
     "attach_profiles",
+    "ensure_fitted",
     "fit_rates",
+    "fit_two_way",
     "headline",
     "rank",
+    "read_segments",
+    "score_customers",
     "train",
     "training_table",
+    "write_scores",
 ]

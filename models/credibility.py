@@ -52,13 +52,13 @@ if TYPE_CHECKING:
 VERSION = 1
 WINDOW_DAYS = 1095
 LONGEST_DELAY = 90
-PASSES = 6
+PASSES = 4
 FEWEST_RETURNS = 50
 # Units that the likelihood of alpha looks at, taken evenly; more move its third digit only.
 MOST_UNITS = 100_000
 ALPHA_BOUNDS = (0.05, 500.0)
-START_STEPS = 3
-BALANCE_STEPS = 3
+START_STEPS = 2
+BALANCE_STEPS = 2
 CHUNK = 1 << 20
 # Hazards below this are the limit of lambda / (1 - exp(-lambda)), which is 1.
 TINY = 1e-9
