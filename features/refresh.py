@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import duckdb
@@ -121,29 +121,38 @@ def refresh_profiles(
     """
     begin = time.perf_counter()
     wanted = _checked(spec, names, entity)
-    who = spec.entity[entity]
-    folder = profile_folder(root, entity)
+    as_of_us = spec.entity[entity].floor((as_of - EPOCH) // MICROSECOND)
+    report = progress or (lambda _step, _share: None)
     with table_lock(root, f"profiles/{entity}"):
+        folder = profile_folder(root, entity)
         folder.mkdir(parents=True, exist_ok=True)
-        as_of_us = who.floor((as_of - EPOCH) // MICROSECOND)
-        old, reason = _last(root, entity)
-        snapshot = take_snapshot(root, entity, sources_of(spec, who), old.inputs if old else ())
         writer = PartWriter(folder, as_of_us)
         writer.prepare()
         try:
             with closing(_engine(writer, memory_limit, threads)) as con:
-                report = progress or (lambda _step, _share: None)
-                stored = spec.base(wanted)
-                job = Job(root, spec, who, wanted, as_of_us, stored, snapshot, con, report)
-                found = _run(job, old, reason, writer)
+                done = _locked(root, spec, entity, wanted, as_of_us, con, report, writer)
         finally:
             writer.close()
-    mode, reason, rows, recomputed, looked_up = found
-    when = EPOCH + as_of_us * MICROSECOND
-    seconds = time.perf_counter() - begin
-    return RefreshSummary(
-        entity, when, mode, reason, rows, recomputed, looked_up, len(job.read), len(snapshot.files), seconds
-    )
+    return replace(done, seconds=time.perf_counter() - begin)
+
+
+def _locked(
+    root: Path,
+    spec: FeatureSpec,
+    entity: str,
+    names: tuple[str, ...],
+    as_of_us: int,
+    con: duckdb.DuckDBPyConnection,
+    report: Progress,
+    writer: PartWriter,
+) -> RefreshSummary:
+    who = spec.entity[entity]
+    old, reason = _last(root, entity)
+    snapshot = take_snapshot(root, entity, sources_of(spec, who), old.inputs if old else ())
+    job = Job(root, spec, who, names, as_of_us, spec.base(names), snapshot, con, report)
+    mode, why, rows, recomputed, looked_up = _run(job, old, reason, writer)
+    when, files = EPOCH + as_of_us * MICROSECOND, (len(job.read), len(snapshot.files))
+    return RefreshSummary(entity, when, mode, why, rows, recomputed, looked_up, *files, seconds=0.0)
 
 
 def _checked(spec: FeatureSpec, names: Sequence[str] | None, entity: str) -> tuple[str, ...]:
