@@ -16,8 +16,9 @@ import pandas as pd
 from data.simulate import simulate
 from data.store import connect
 from features.load import default_spec
-from models.credibility import TwoWay, fit_two_way, read_order_history
+from models.credibility import TwoWay, fit_two_way
 from models.metrics import auc, logloss
+from models.order_history import read_order_history
 from models.training import train
 from models.training_table import attach_profiles, training_table
 from pricing.product import Product, read_product

@@ -24,6 +24,7 @@ from data.manifest import MANIFEST_NAME, read_manifest
 from data.store import TableWrite, sql_text, write_parquet_atomic
 from models import credibility
 from models.errors import FitError, FittedMissingError, TrainingDataError
+from models.order_history import WINDOW_DAYS, read_order_history
 from pricing.errors import nearest
 from pricing.factors import Text
 
@@ -176,7 +177,7 @@ def ensure_fitted(
 
 def fingerprint(root: Path, month: dt.datetime) -> str:
     """Identify what a fit as of a month is made from: the definition and the order files that it reads."""
-    oldest = month - dt.timedelta(days=credibility.WINDOW_DAYS)
+    oldest = month - dt.timedelta(days=WINDOW_DAYS)
     lines = [f"credibility {credibility.VERSION} as of {month:{MONTH}}"]
     for file in read_manifest(root / "orders").files:
         part = next((p[6:] for p in file.path.split("/") if p.startswith("month=")), None)
@@ -199,7 +200,7 @@ def _stored_fingerprint(root: Path, month: dt.datetime) -> str | None:
 def _fit_month(con: duckdb.DuckDBPyConnection, root: Path, month: dt.datetime) -> None:
     made_from = fingerprint(root, month)
     try:
-        fit = credibility.fit_two_way(credibility.read_order_history(con, month))
+        fit = credibility.fit_two_way(read_order_history(con, month))
     except FitError:
         # Too few returns to fit anything: the month is stored as one in which nobody has a record.
         fit = None

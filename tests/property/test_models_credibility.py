@@ -10,16 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from models.credibility import (
-    LONGEST_DELAY,
-    OrderHistory,
-    TwoWay,
-    fit_two_way,
-    gamma_shape,
-    known_share,
-    read_order_history,
-)
+from models.credibility import TwoWay, fit_two_way, gamma_shape
 from models.errors import FitError
+from models.order_history import LONGEST_DELAY, OrderHistory, known_share, read_order_history
 
 T0 = dt.datetime(2025, 6, 1)
 BUYER_ALPHA, SHOP_ALPHA = 1.6, 5.8
