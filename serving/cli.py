@@ -232,7 +232,15 @@ def reprice(
         moment = as_of or _now()
         with count_bar(console, "reprice") as progress, connect(settings.lake) as con:
             summary = reprice_portfolio(
-                portfolio, out, services, spec, con, moment, withdrawn=withdrawn, progress=progress
+                portfolio,
+                out,
+                services,
+                spec,
+                con,
+                moment,
+                lake=settings.lake,
+                withdrawn=withdrawn,
+                progress=progress,
             )
         console.print(render.reprice_table(summary))
         console.print(f"prices and manifest in {out}")

@@ -92,7 +92,9 @@ def _reprice_book(console: Console, settings: Settings, spec: FeatureSpec, pictu
     book = pictures / f"{BOOK}_in_force.parquet"
     portfolio_in_force(settings, services[BOOK].product, END, book)
     with count_bar(console, "reprice") as progress, connect(settings.lake) as con:
-        summary = reprice(book, pictures / "repriced", services, spec, con, END, progress=progress)
+        summary = reprice(
+            book, pictures / "repriced", services, spec, con, END, lake=settings.lake, progress=progress
+        )
     console.print(render.reprice_table(summary))
 
 

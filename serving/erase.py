@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from data.erase import erase_customer
 from features.refresh_erase import erase_from_profiles
-from models.fitted import TABLE as FITTED
+from models.fitted import drop_outdated
 from serving.history import erase_from_history
 from serving.live import LiveStore
 from serving.scores import erase_scores
@@ -26,8 +25,8 @@ def erase_everywhere(
 ) -> tuple[ErasureReport, dict[str, int]]:
     """Erase a customer; killed at any moment, it can be run again.
 
-    Fitted tables are dropped whole: what they say of others rests on the erased rows too, and the next
-    training or sync fits them anew. Stored quotes stay, as the record of what was offered.
+    Fitted tables that rest on the erased rows are dropped; the next training or sync fits them anew.
+    Stored quotes stay, as the record of what was offered.
 
     Parameters
     ----------
@@ -50,5 +49,5 @@ def erase_everywhere(
     removed["scores"] = erase_scores(settings.lake, settings.scores, customer_id)
     removed["serving store"] = erase_from_history(settings.history, spec, customer_id)
     report = erase_customer(settings.lake, customer_id, created=now)
-    shutil.rmtree(settings.lake / FITTED, ignore_errors=True)
+    drop_outdated(settings.lake)
     return report, {place: rows for place, rows in removed.items() if rows}

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from models.errors import FittedMissingError
 from pricing.errors import PlanNotEffectiveError, RiskError, UnknownChannelError
 from serving.errors import (
     MissingEntityError,
@@ -82,6 +83,12 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
         _entity_items,
     ),
     PlanNotEffectiveError: (409, "plan-not-effective", "The rating plan is not in force today", _no_items),
+    FittedMissingError: (
+        503,
+        "history-not-ready",
+        "The fitted features of this month are missing",
+        _no_items,
+    ),
     UnknownQuoteError: (404, "unknown-quote", "There is no such quote", _no_items),
     UnknownCustomerError: (404, "unknown-customer", "There is no such customer", _no_items),
 }
