@@ -69,24 +69,34 @@ def partial_names(group: Sequence[Feature]) -> dict[PartialKey, str]:
     return {key: f"p{index}" for index, key in enumerate(keys)}
 
 
-def partial_rows(entity: Entity, source: Source, group: Sequence[Feature]) -> str:
-    """Select the keys, ``event_us`` and the partials of the events, one row per event or per tile.
+def event_rows(entity: Entity, source: Source, group: Sequence[Feature]) -> str:
+    """Select the keys, ``event_us`` and the columns that some features look at, one row per event.
 
     A source that has a second clock also gives ``seen_us``, the later of its two times: what lies strictly
     before as-of with that one does so with both.
     """
-    partials = partial_names(group)
-    times = {"event_us": event_time(source)}
+    stamps = [f"{event_time(source)} AS event_us"]
     if source.known is not None:
-        times["seen_us"] = f"GREATEST({event_time(source)}, {known_time(source)})"
-    stamps = ", ".join(f"{text} AS {name}" for name, text in times.items())
-    columns = ", ".join([*entity.keys, stamps, *_plain(entity, source, group)])
-    rows = f"SELECT {columns} FROM {source.table} WHERE {is_event(source)}"
+        stamps.append(f"GREATEST({event_time(source)}, {known_time(source)}) AS seen_us")
+    columns = ", ".join([*entity.keys, *stamps, *plain_columns(entity, source, group)])
+    return f"SELECT {columns} FROM {source.table} WHERE {is_event(source)}"
+
+
+def partial_values(source: Source, group: Sequence[Feature]) -> list[str]:
+    """Write the partials that one event gives, over the columns of `event_rows`."""
     first = {partial_key(item): item for item in reversed(group)}
+    return [f"{_partial(first[key], source)} AS {name}" for key, name in partial_names(group).items()]
+
+
+def partial_rows(entity: Entity, source: Source, group: Sequence[Feature]) -> str:
+    """Select the keys, the times of `event_rows` and the partials, one row per event or per tile."""
+    rows = event_rows(entity, source, group)
+    times = list(dict.fromkeys(("event_us", seen(source))))
     keys = ", ".join(entity.keys)
     if entity.grain_us == 1:
-        values = [f"{_partial(first[key], source)} AS {name}" for key, name in partials.items()]
-        return f"SELECT {', '.join([keys, *times, *values])} FROM ({rows})"
+        return f"SELECT {', '.join([keys, *times, *partial_values(source, group)])} FROM ({rows})"
+    partials = partial_names(group)
+    first = {partial_key(item): item for item in reversed(group)}
     values = [
         f"{MERGE[first[key].aggregation]}({_partial(first[key], source)}) AS {name}"
         for key, name in partials.items()
@@ -98,7 +108,7 @@ def partial_rows(entity: Entity, source: Source, group: Sequence[Feature]) -> st
     return f"SELECT {outer} FROM (SELECT {inner} FROM ({rows}) GROUP BY {keys}, {', '.join(tiles)})"
 
 
-def _plain(entity: Entity, source: Source, group: Sequence[Feature]) -> list[str]:
+def plain_columns(entity: Entity, source: Source, group: Sequence[Feature]) -> list[str]:
     """Give the columns beside keys and times that some features of a source look at."""
     wanted = {part.column for item in group for part in item.filters} | {item.measure for item in group}
     return [name for name in (*source.levels, *source.measures) if name in wanted and name not in entity.keys]

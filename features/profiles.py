@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LABELS = "profile_labels"
 PART = "profile_labels_part"
-AT_ONCE = 500_000
+AT_ONCE = 700_000
 # A time with a zone would be cast by the zone of the session, not by its own.
 TIMES = ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE")
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")

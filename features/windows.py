@@ -13,7 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from features.partials import MERGE, partial_key, partial_names, partial_rows, seen
+from features.partials import (
+    MERGE,
+    event_rows,
+    partial_key,
+    partial_names,
+    partial_rows,
+    partial_values,
+    plain_columns,
+    seen,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,21 +44,36 @@ def by_range_join(entity: Entity, source: Source, group: Sequence[Feature]) -> s
     windows = [item.window_us for item in group if item.window_us is not None]
     longest = max(windows) if len(windows) == len(group) else None
     bound = "" if longest is None else f" AND e.event_us >= l.as_of_us - {longest}"
-    keys = " AND ".join(f"e.{key} = l.{key}" for key in entity.keys)
     merged = [
         f"{_merge(item, source, partials[partial_key(item)], longest)} AS {item.name}" for item in group
     ]
-    pairs = ", ".join([*(f"l.{key}" for key in entity.keys), "l.as_of_us"])
-    rows = ", ".join(
-        [pairs, "l.as_of_us - e.event_us AS age_us", *(f"e.{name}" for name in partials.values())]
-    )
     outer = ", ".join([*entity.keys, "as_of_us"])
-    events = partial_rows(entity, source, group)
     return (
-        f"  SELECT {outer},\n    " + ",\n    ".join(merged) + f"\n  FROM (\n    SELECT {rows}\n"
-        f"    FROM {pairs_of(entity)} l\n    JOIN (\n      {events}\n    ) e\n"
-        f"      ON {keys} AND e.{seen(source)} < l.as_of_us{bound}\n  )\n  GROUP BY {outer}"
+        f"  SELECT {outer},\n    " + ",\n    ".join(merged) + "\n  FROM (\n"
+        f"{_joined(entity, source, group, bound)}\n  )\n  GROUP BY {outer}"
     )
+
+
+def _joined(entity: Entity, source: Source, group: Sequence[Feature], bound: str) -> str:
+    """Join each pair with its events, or tiles, and give the keys, ``as_of_us``, ``age_us`` and partials."""
+    keys = " AND ".join(f"e.{key} = l.{key}" for key in entity.keys)
+    pairs = [*(f"l.{key}" for key in entity.keys), "l.as_of_us", "l.as_of_us - e.event_us AS age_us"]
+    if entity.grain_us == 1:
+        events = event_rows(entity, source, group)
+        carried = ["event_us", *plain_columns(entity, source, group)]
+    else:
+        events = partial_rows(entity, source, group)
+        carried = list(partial_names(group).values())
+    rows = (
+        f"    SELECT {', '.join([*pairs, *(f'e.{name}' for name in carried)])}\n"
+        f"    FROM {pairs_of(entity)} l\n    JOIN (\n      {events}\n    ) e\n"
+        f"      ON {keys} AND e.{seen(source)} < l.as_of_us{bound}"
+    )
+    if entity.grain_us > 1:
+        return rows
+    # Partials are made after the join: most events lie in no window of any pair.
+    columns = ", ".join([*entity.keys, "as_of_us", "age_us", *partial_values(source, group)])
+    return f"    SELECT {columns} FROM (\n{rows}\n    )"
 
 
 def by_running_sum(entity: Entity, source: Source, group: Sequence[Feature]) -> str:
