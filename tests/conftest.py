@@ -18,6 +18,11 @@ from serving.settings import Settings
 END = dt.datetime(2026, 1, 1)
 
 
+def pytest_configure() -> None:
+    """Fix the width of the terminal before any console is made, so that tables do not fold."""
+    os.environ["COLUMNS"] = "200"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Give the folder of real tables, or skip where it is absent."""

@@ -17,7 +17,7 @@ from pricing.plan import RatingPlan
 
 shares = st.integers(0, 240_000).map(lambda ppm: f"{Decimal(ppm) / 1_000_000:f}")
 amounts = st.integers(0, 50_000).map(lambda minor: f"{Decimal(minor) / 100:.2f}")
-risks = st.floats(0.01, 5_000_000.0)
+risks = st.floats(0.01, 2_000_000.0)
 
 
 @st.composite
