@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = "tuple[int | str, ...]"
 
-LAYOUT = "5"
+LAYOUT = "6"
 BATCH = 50_000
 KNOWN = {
     "order": ("orders", "SELECT order_id FROM orders ORDER BY 1"),
@@ -252,6 +252,7 @@ class HistoryStore:
         if layout != (LAYOUT,):
             self.close()
             raise StoreError(f"{path} has layout {layout}, wanted is {LAYOUT}. Hint: run `premia sync`")
+        self._connection.execute("PRAGMA cache_size=-65536")  # KiB: 64 MB of pages
         self._packed = packed.PackedReader(self._connection)
         self._schemas = ("main",) if live is None else ("main", "live")
         if live is not None:
