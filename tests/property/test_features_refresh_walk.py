@@ -264,5 +264,5 @@ def test_many_small_steps_equal_a_full_run(
 @pytest.mark.slow
 def test_a_walk_that_may_choose_equals_too(tmp_path: Path) -> None:
     seen = walk(tmp_path, 77, steps=10)
-    assert seen["full"] > len(ENTITIES)
+    assert seen["full"] >= len(ENTITIES), "the first run of each is full; more are a matter of file sizes"
     assert seen["incremental"]
