@@ -149,9 +149,8 @@ class Bundle:
             self._write(staging)
             staging.chmod(0o755)
             staging.rename(folder)
-        except BaseException:
+        finally:  # nothing is left to remove once it has its name
             shutil.rmtree(staging, ignore_errors=True)
-            raise
         return folder
 
     def _write(self, folder: Path) -> None:

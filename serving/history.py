@@ -349,11 +349,3 @@ class HistoryStore:
         )
         for (product,) in self._connection.execute(query, (customer_id, as_of_us, as_of_us)):
             yield product
-
-    def some_customers(self, count: int) -> list[int]:
-        """Give some customer ids, those with most orders first, for demonstrations."""
-        query = (
-            "SELECT f.customer_id FROM facts f LEFT JOIN events_orders o USING (customer_id) "
-            "GROUP BY 1 ORDER BY count(o.time_us) DESC, 1 LIMIT ?"
-        )
-        return [int(row[0]) for row in self._connection.execute(query, (count,))]

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from sqlalchemy.engine import Engine
-
 METADATA = MetaData()
 QUOTES = Table(
     "quotes",
@@ -85,11 +83,6 @@ class QuoteStore:
         self._engine = create_engine(f"sqlite:///{path}")
         event.listen(self._engine, "connect", _durable)
         METADATA.create_all(self._engine)
-
-    @property
-    def engine(self) -> Engine:
-        """The SQLAlchemy engine, for reports."""
-        return self._engine
 
     def append(self, quote: QuoteRecord) -> None:
         """Store a quote; when this returns it is on the disk."""
