@@ -24,7 +24,7 @@ from data.manifest import MANIFEST_NAME, read_manifest
 from data.store import TableWrite, sql_text, write_parquet_atomic
 from models import credibility
 from models.errors import FitError, FittedMissingError, TrainingDataError
-from models.order_history import WINDOW_DAYS, read_order_history
+from models.order_history import WINDOW_DAYS, read_order_histories
 from pricing.errors import nearest
 from pricing.factors import Text
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from models.credibility import Frailties, TwoWay
+    from models.order_history import OrderHistory
     from pricing.product import Profile
 
 TABLE = "_fitted/credibility"
@@ -168,10 +169,12 @@ def ensure_fitted(
     if any(month != month_of(month) for month in wanted):
         raise FittedMissingError(f"fits are made as of the first of a month, asked was for {wanted}")
     stale = [month for month in wanted if _stored_fingerprint(root, month) != fingerprint(root, month)]
-    for number, month in enumerate(stale):
+    made_from = [fingerprint(root, month) for month in stale]
+    histories = read_order_histories(con, stale)
+    for number, (month, files) in enumerate(zip(stale, made_from, strict=True)):
         if progress:
             progress(f"credibility as of {month:%Y-%m}", number / len(stale))
-        _fit_month(con, root, month)
+        _store_fit(root, month, files, next(histories))
     return stale
 
 
@@ -197,10 +200,9 @@ def _stored_fingerprint(root: Path, month: dt.datetime) -> str | None:
         return None
 
 
-def _fit_month(con: duckdb.DuckDBPyConnection, root: Path, month: dt.datetime) -> None:
-    made_from = fingerprint(root, month)
+def _store_fit(root: Path, month: dt.datetime, made_from: str, orders: OrderHistory) -> None:
     try:
-        fit = credibility.fit_two_way(read_order_history(con, month))
+        fit = credibility.fit_two_way(orders)
     except FitError:
         # Too few returns to fit anything: the month is stored as one in which nobody has a record.
         fit = None

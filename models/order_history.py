@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    import datetime as dt
+    from collections.abc import Iterator, Sequence
 
     import duckdb
     from numpy.typing import NDArray
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 WINDOW_DAYS = 1095
+WINDOW = dt.timedelta(days=WINDOW_DAYS)
 LONGEST_DELAY = 90
+DAY_US = 86_400_000_000
+NEVER = 2**62
+EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - naive UTC
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,41 +74,109 @@ def read_order_history(con: duckdb.DuckDBPyConnection, as_of: dt.datetime) -> Or
     as_of
         Naive UTC; orders and returns from then on are not looked at.
     """
-    since = "ordered_at >= $as_of::TIMESTAMP - to_days($days)"
-    bound: dict[str, object] = {"as_of": as_of, "days": WINDOW_DAYS}
-    names = con.execute(
-        f"SELECT DISTINCT category FROM orders WHERE ordered_at < $as_of AND {since} ORDER BY 1",  # noqa: S608
-        bound,
-    ).fetchall()
-    day = 86_400_000_000
-    found = con.execute(
-        f"""
-        SELECT customer_id, seller_id, (list_position($names, category) - 1)::SMALLINT AS category,
-            amount_minor, (year(ordered_at) * 12 + month(ordered_at) - 1)::SMALLINT AS month,
-            ((epoch_us($as_of::TIMESTAMP) - epoch_us(ordered_at)) // {day})::SMALLINT AS age,
-            CASE WHEN returned_at < $as_of THEN (epoch_us(returned_at) - epoch_us(ordered_at)) // {day}
-                ELSE -1 END::SMALLINT AS delay
-        FROM orders WHERE ordered_at < $as_of AND {since}
-        """,  # noqa: S608 - our own text
-        bound | {"names": [str(row[0]) for row in names]},
-    ).fetchnumpy()
-    customers, customer = _coded(found["customer_id"])
-    sellers, seller = _coded(found["seller_id"])
-    return OrderHistory(
-        customers,
-        sellers,
-        tuple(str(row[0]) for row in names),
-        customer,
-        seller,
-        np.asarray(found["category"], np.int16),
-        sizes_of(np.asarray(found["amount_minor"], np.int64)),
-        np.asarray(found["month"], np.int16),
-        np.asarray(found["age"], np.int16),
-        np.asarray(found["delay"], np.int16),
-    )
+    return next(read_order_histories(con, [as_of]))
 
 
-def _coded(ids: Ints) -> tuple[Ints, Ints]:
+def read_order_histories(
+    con: duckdb.DuckDBPyConnection, moments: Sequence[dt.datetime]
+) -> Iterator[OrderHistory]:
+    """Read the orders before each of some moments; the table is read once, however many they are.
+
+    Parameters
+    ----------
+    con
+        Connection with the view ``orders``.
+    moments
+        Naive UTC; each history is what `read_order_history` gives for its moment.
+
+    Yields
+    ------
+    OrderHistory
+        In the order of the moments.
+    """
+    if not moments:
+        return
+    orders = _Orders.read(con, min(moments) - WINDOW, max(moments))
+    for moment in moments:
+        yield orders.before(moment)
+
+
+@dataclass(frozen=True, eq=False)
+class _Orders:
+    """Orders of a span of time, coded once; arrays of shape (n,), times in microseconds since 1970."""
+
+    customers: Ints
+    sellers: Ints
+    categories: NDArray[np.object_]
+    customer: NDArray[np.int32]
+    seller: NDArray[np.int32]
+    category: NDArray[np.int32]
+    size: NDArray[np.int16]
+    month: NDArray[np.int16]
+    ordered: Ints
+    returned: Ints
+    delay: NDArray[np.int16]
+
+    @classmethod
+    def read(cls, con: duckdb.DuckDBPyConnection, since: dt.datetime, until: dt.datetime) -> _Orders:
+        span = {"since": since, "until": until}
+        within = "ordered_at >= $since AND ordered_at < $until"
+        query = f"SELECT DISTINCT category FROM orders WHERE {within} ORDER BY 1"  # noqa: S608 - our own text
+        names = [str(row[0]) for row in con.execute(query, span).fetchall()]
+        found = con.execute(
+            f"""
+            SELECT customer_id, seller_id, (list_position($names, category) - 1)::INTEGER AS category,
+                amount_minor, (year(ordered_at) * 12 + month(ordered_at) - 1)::SMALLINT AS month,
+                epoch_us(ordered_at) AS ordered, coalesce(epoch_us(returned_at), {NEVER}) AS returned,
+                coalesce((epoch_us(returned_at) - epoch_us(ordered_at)) // {DAY_US}, -1)::SMALLINT AS delay
+            FROM orders WHERE {within}
+            """,  # noqa: S608 - our own text
+            {**span, "names": names},
+        ).fetchnumpy()
+        customers, customer = _coded(found.pop("customer_id"))
+        sellers, seller = _coded(found.pop("seller_id"))
+        return cls(
+            customers,
+            sellers,
+            np.array(names, dtype=object),
+            customer.astype(np.int32),
+            seller.astype(np.int32),
+            np.asarray(found["category"], np.int32),
+            sizes_of(np.asarray(found.pop("amount_minor"), np.int64)),
+            np.asarray(found["month"], np.int16),
+            np.asarray(found["ordered"], np.int64),
+            np.asarray(found["returned"], np.int64),
+            np.asarray(found["delay"], np.int16),
+        )
+
+    def before(self, moment: dt.datetime) -> OrderHistory:
+        """Give what was known at a moment."""
+        as_of, since = _micros(moment), _micros(moment - WINDOW)
+        rows = np.flatnonzero((self.ordered < as_of) & (self.ordered >= since))
+        # Codes of its own: somebody without an order yet would count as an average buyer.
+        customers, customer = _coded(self.customer[rows])
+        sellers, seller = _coded(self.seller[rows])
+        categories, category = _coded(self.category[rows])
+        known = self.returned[rows] < as_of
+        return OrderHistory(
+            self.customers[customers],
+            self.sellers[sellers],
+            tuple(self.categories[categories]),
+            customer,
+            seller,
+            category.astype(np.int16),
+            self.size[rows],
+            self.month[rows],
+            ((as_of - self.ordered[rows]) // DAY_US).astype(np.int16),
+            np.where(known, self.delay[rows], np.int16(-1)),
+        )
+
+
+def _micros(moment: dt.datetime) -> int:
+    return (moment - EPOCH) // dt.timedelta(microseconds=1)
+
+
+def _coded(ids: NDArray[np.integer]) -> tuple[Ints, Ints]:
     """Give the distinct ids, rising, and the code of each row."""
     if not len(ids):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -27,7 +27,7 @@ from IPython.display import display
 import data
 from data.simulate import simulate
 from data.store import connect
-from features import build_profiles, default_spec
+from features import default_spec
 from models import attach_profiles, train, training_table
 from models.figures import lift_figure, lorenz_figure, one_way_figure
 from pricing.ladder import build_ladder
@@ -55,7 +55,7 @@ print(f"{summary.orders:,} orders, {freight.policies:,} covers sold, loss ratio 
 product = read_product(reference / "products" / "return_freight.toml")
 spec = default_spec()
 con = connect(lake)
-table = attach_profiles(con, training_table(con, product, end), product, spec)
+table = attach_profiles(con, training_table(con, product, end), product, spec, lake)
 frame = table.to_pandas()
 
 shares = frame["return_share_365d"].fillna(-1.0)
@@ -90,14 +90,13 @@ buyer, shop = (
 )
 label = pa.table(
     {
-        "row_id": [0],
         "customer_id": [buyer],
         "seller_id": [shop],
         "category": ["apparel"],
-        "as_of": pa.array([end], pa.timestamp("us")),
+        "quoted_at": pa.array([end], pa.timestamp("us")),
     }
 )
-profile = build_profiles(con, label, spec, product.profile.features).drop_columns(["row_id"]).to_pylist()[0]
+profile = attach_profiles(con, label, product, spec, lake).select(product.profile.inputs).to_pylist()[0]
 scored = result.bundle().score_one({"order_amount": 199.0, "category": "apparel"}, profile)
 plan = read_plan(reference / "plans" / f"{product.plan}.toml")
 ladder = build_ladder(scored.risk_premium_minor, plan, "platform")

@@ -27,6 +27,7 @@ from models.fitted import (
     month_of,
 )
 from models.fitted_store import copy_fitted, read_fitted, read_fitted_features, served_month
+from models.order_history import read_order_histories, read_order_history
 from models.training import train
 from models.training_table import attach_profiles, training_table
 from pricing.errors import DefinitionError
@@ -36,21 +37,14 @@ if TYPE_CHECKING:
     from tests.conftest import Insurer
 
 PRODUCT = Path(__file__).parents[2] / "data" / "reference" / "products" / "return_freight.toml"
-PLAIN = read_product(PRODUCT)
+FREIGHT = read_product(PRODUCT)
 NAMES = ("buyer_frailty", "seller_frailty")
 MARCH, APRIL, MAY = (dt.datetime(2024, month, 1) for month in (3, 4, 5))
 
 
-def with_fitted() -> Product:
-    text = PRODUCT.read_text(encoding="utf-8")
-    if "fitted = " not in text:
-        text = text.replace("[profile]\n", '[profile]\nfitted = ["buyer_frailty", "seller_frailty"]\n')
-    return parse_product(text, PRODUCT.name)
-
-
 def without_fitted() -> Product:
-    bare = PLAIN.profile.model_copy(update={"fitted": ()})
-    return PLAIN.model_copy(update={"profile": bare})
+    line = 'fitted = ["buyer_frailty", "seller_frailty"]\n'
+    return parse_product(PRODUCT.read_text(encoding="utf-8").replace(line, ""), PRODUCT.name)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +106,7 @@ def test_a_value_holds_from_the_first_of_its_month_to_the_last(lake: Path) -> No
         table = labels(
             *((customer, None, moment) for moment in moments), (None, None, MARCH), (10**9, 10**9, APRIL)
         )
-        found = attach_fitted(con, lake, table, PLAIN.profile, NAMES)
+        found = attach_fitted(con, lake, table, FREIGHT.profile, NAMES)
     march, april = known[MARCH][customer], known[APRIL][customer]
     # Nobody, and somebody without a record, have no value; they are not the average.
     assert found["buyer_frailty"].to_pylist() == [march, march, april, None, None]
@@ -127,7 +121,7 @@ def test_the_serving_store_reads_what_the_batch_joins(lake: Path) -> None:
     table = table.take(pa.array(rows))
     with connect(lake) as con:
         ensure_fitted(con, lake, [MARCH, APRIL])
-        batch = attach_fitted(con, lake, table, PLAIN.profile, NAMES).to_pylist()
+        batch = attach_fitted(con, lake, table, FREIGHT.profile, NAMES).to_pylist()
     with sqlite3.connect(":memory:") as store:
         assert copy_fitted(lake, store, [MARCH, APRIL]) > 0
         for row in batch:
@@ -157,7 +151,7 @@ def test_a_month_before_any_return_has_no_records(lake: Path) -> None:
     first = dt.datetime(2024, 1, 1)
     with connect(lake) as con:
         ensure_fitted(con, lake, [first])
-        found = attach_fitted(con, lake, labels((1, 1, first)), PLAIN.profile, NAMES)
+        found = attach_fitted(con, lake, labels((1, 1, first)), FREIGHT.profile, NAMES)
     assert found["buyer_frailty"].to_pylist() == [None]
     with sqlite3.connect(":memory:") as store:
         assert copy_fitted(lake, store, [first]) == 0
@@ -169,36 +163,48 @@ def test_what_is_refused(lake: Path) -> None:
         with pytest.raises(FittedMissingError, match="first of a month"):
             ensure_fitted(con, lake, [MARCH + dt.timedelta(days=1)])
         with pytest.raises(FittedMissingError, match="has not been fitted"):
-            attach_fitted(con, lake, labels((1, 1, dt.datetime(2023, 7, 9))), PLAIN.profile, NAMES)
+            attach_fitted(con, lake, labels((1, 1, dt.datetime(2023, 7, 9))), FREIGHT.profile, NAMES)
         with pytest.raises(TrainingDataError, match="'seller_id' is absent"):
-            attach_fitted(con, lake, labels((1, 1, MARCH)).drop_columns(["seller_id"]), PLAIN.profile, NAMES)
+            attach_fitted(
+                con, lake, labels((1, 1, MARCH)).drop_columns(["seller_id"]), FREIGHT.profile, NAMES
+            )
         table = labels((1, 1, MARCH)).append_column("category", pa.array(["food"]))
-        bare = with_fitted().model_copy(
-            update={"profile": with_fitted().profile.model_copy(update={"features": ()})}
-        )
+        bare = FREIGHT.model_copy(update={"profile": FREIGHT.profile.model_copy(update={"features": ()})})
         with pytest.raises(TrainingDataError, match="need the lake"):
             attach_profiles(con, table, bare, default_spec())
-    text = PRODUCT.read_text(encoding="utf-8").replace(
-        "features = [", 'fitted = ["buyer_frailt"]\nfeatures = [', 1
-    )
-    if 'fitted = ["buyer_frailty"' not in text:
-        with pytest.raises(DefinitionError, match="fitted"):
-            parse_product(text, "x.toml")
+    text = PRODUCT.read_text(encoding="utf-8").replace('"buyer_frailty"', '"buyer_frailt"')
+    with pytest.raises(DefinitionError, match="fitted"):
+        parse_product(text, "x.toml")
 
 
 def test_the_fit_is_part_of_what_a_model_was_trained_on() -> None:
     spec, bare = default_spec(), without_fitted().profile
     assert inputs_hash(spec, bare) == spec.hash(bare.features)
-    assert inputs_hash(spec, with_fitted().profile) != inputs_hash(spec, bare)
-    assert with_fitted().inputs[-2:] == NAMES
+    assert inputs_hash(spec, FREIGHT.profile) != inputs_hash(spec, bare)
+    assert FREIGHT.inputs[-2:] == NAMES
     assert month_of(dt.datetime(2024, 2, 29, 23, 59, 59, 999_999)) == dt.datetime(2024, 2, 1)
+
+
+def test_months_read_together_are_the_months_read_alone(lake: Path) -> None:
+    later = dt.datetime(2025, 12, 1)
+    moments = [MAY, MARCH, later]
+    with connect(lake) as con:
+        alone = [read_order_history(con, moment) for moment in moments]
+        together = list(read_order_histories(con, moments))
+    for one, other in zip(alone, together, strict=True):
+        for name, value in vars(one).items():
+            np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)
+    march, december = together[1], together[2]
+    assert len(march.customers) < len(december.customers)
+    assert (march.delay >= 0).any()
+    assert (march.delay <= march.age).all()
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("insurer")
 def test_it_gains_beyond_the_profile_and_survives_the_registry(insurer: Insurer, tmp_path: Path) -> None:
     """Time split: credibility knows more of a return than all windows of history."""
-    spec, lake, product = default_spec(), insurer.settings.lake, with_fitted()
+    spec, lake, product = default_spec(), insurer.settings.lake, FREIGHT
     with connect(lake) as con:
         table = attach_profiles(con, training_table(con, product, insurer.end), product, spec, lake)
     gain = train(product, table, feature_spec=spec)

@@ -39,7 +39,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("insurer")]
 def fitted(insurer: Insurer, product: Product, seed: int = 1) -> TrainingResult:
     spec = default_spec()
     with connect(insurer.settings.lake) as con:
-        table = attach_profiles(con, training_table(con, product, insurer.end), product, spec)
+        table = attach_profiles(
+            con, training_table(con, product, insurer.end), product, spec, insurer.settings.lake
+        )
     return train(product, table, feature_spec=spec, settings=FitSettings(seed=seed))
 
 
@@ -69,7 +71,9 @@ def test_a_model_that_is_trained_anew_scores_the_same_risk_the_same(
     spec = default_spec()
     with connect(insurer.settings.lake) as con:
         one, other = (
-            pa.Table.from_batches(score_customers(con, result.bundle(), spec, insurer.end))
+            pa.Table.from_batches(
+                score_customers(con, result.bundle(), spec, insurer.end, insurer.settings.lake)
+            )
             for result in (returns, fitted(insurer, RETURNS, seed=2))
         )
     assert one["customer_id"].equals(other["customer_id"])
@@ -85,9 +89,9 @@ def test_a_row_of_the_table_is_what_one_quote_says(insurer: Insurer, returns: Tr
     bundle, spec = returns.bundle(), default_spec()
     with connect(insurer.settings.lake) as con:
         risks = known_risks(con, RETURNS, insurer.end)
-        (batch, *_) = score_customers(con, bundle, spec, insurer.end)
+        (batch, *_) = score_customers(con, bundle, spec, insurer.end, insurer.settings.lake)
         rows = risks.slice(0, 50).append_column("quoted_at", pa.repeat(pa.scalar(insurer.end), 50))
-        rows = attach_profiles(con, rows, RETURNS, spec)
+        rows = attach_profiles(con, rows, RETURNS, spec, insurer.settings.lake)
     risk_names = [factor.name for factor in RETURNS.factors]
     for row, stored in zip(rows.to_pylist(), batch.slice(0, 50).to_pylist(), strict=True):
         scored = bundle.score_one({name: row[name] for name in risk_names}, row)

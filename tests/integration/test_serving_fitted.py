@@ -17,15 +17,14 @@ from models.fitted import FITTED, drop_outdated, fitted_files, fitted_months, mo
 from models.registry import Registry
 from serving.compose import find_product, load_services, open_service
 from serving.history import HistoryStore, erase_from_history
-from serving.jobs import sync_serving, train_product
 from serving.profiles import ProfileReader
 from serving.reprice import read_prices, reprice
-from serving.settings import Settings
 from serving.wire import QuoteRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from serving.settings import Settings
     from tests.conftest import Insurer
 
 SPEC = default_spec()
@@ -35,24 +34,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("insurer")]
 
 
 @pytest.fixture(scope="module")
-def settings(insurer: Insurer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Give the insurer's lake beside stores of our own, with a return freight that reads frailties."""
-    folder = tmp_path_factory.mktemp("fitted")
-    lake = folder / "lake"
-    shutil.copytree(insurer.settings.lake, lake)
-    products = folder / "products"
-    products.mkdir()
-    text = (insurer.settings.products / "return_freight.toml").read_text(encoding="utf-8")
-    if "fitted = " not in text:
-        text = text.replace("[profile]\n", '[profile]\nfitted = ["buyer_frailty", "seller_frailty"]\n')
-    (products / "return_freight.toml").write_text(text, encoding="utf-8")
-    found = Settings(lake=lake, products=products, clock=insurer.end)
-    shutil.rmtree(found.registry, ignore_errors=True)
-    product = find_product(found, "return_freight")
-    outcome = train_product(product, found, SPEC, as_of=insurer.end)
-    assert outcome.promoted, outcome.verdict
-    sync_serving(found, SPEC, insurer.end)
-    return found
+def settings(insurer: Insurer) -> Settings:
+    return insurer.settings
 
 
 @pytest.fixture(scope="module")

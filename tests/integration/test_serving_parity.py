@@ -18,6 +18,7 @@ from data.store import append_table, connect
 from features.load import default_spec
 from features.profiles import build_profiles
 from models.registry import Registry
+from models.training_table import attach_profiles
 from pricing.errors import CorridorError, TechnicalPremiumError
 from pricing.ladder import STEP_NAMES, build_ladder
 from pricing.plan import read_plan
@@ -81,7 +82,7 @@ YOUNG = {  # customer -> birth date and what becomes of a quote on 2026-01-01
 def insurer(insurer, tmp_path_factory) -> Any:
     """Add customers of every age to the simulated ones, who are all grown up."""
     lake = tmp_path_factory.mktemp("parity")
-    for name in ("orders", "policies", "claims", "quotes", "_registry"):
+    for name in ("orders", "policies", "claims", "quotes", "_registry", "_fitted"):
         (lake / name).symlink_to(insurer.settings.lake / name)
     shutil.copytree(insurer.settings.lake / "customers", lake / "customers")
     rows = [
@@ -92,7 +93,7 @@ def insurer(insurer, tmp_path_factory) -> Any:
     append_table(lake, "customers", table, created=insurer.end, source="young")
     settings = insurer.settings.model_copy(update={"lake": lake})
     with connect(lake) as con:
-        build_history(con, default_spec(), settings.history)
+        build_history(con, default_spec(), settings.history, lake=lake)
     return replace(insurer, settings=settings)
 
 
@@ -177,7 +178,15 @@ def by_batch(insurer, services, table: pa.Table, folder: Path) -> list[dict[str,
     source = folder / "portfolio.parquet"
     pq.write_table(table, source)
     with connect(insurer.settings.lake) as con:
-        reprice(source, folder / "out", services, default_spec(), con, insurer.end)
+        reprice(
+            source,
+            folder / "out",
+            services,
+            default_spec(),
+            con,
+            insurer.end,
+            lake=insurer.settings.lake,
+        )
     rows = read_prices(folder / "out").sort_by("row").to_pylist()
     assert [row["policy_id"] for row in rows] == table["policy_id"].to_pylist()
     return [
@@ -198,16 +207,11 @@ def by_batch(insurer, services, table: pa.Table, folder: Path) -> list[dict[str,
 
 def by_notebook(insurer, product: Product, table: pa.Table) -> list[tuple[float | None, int | None]]:
     """Premium and price with the public functions alone; rules and refused channels are not looked at."""
-    labels = table.select(["customer_id", "seller_id"])
-    if "category" in table.column_names:
-        labels = labels.append_column("category", table["category"])
-    labels = labels.append_column("row_id", pa.array(range(table.num_rows), pa.int64()))
-    labels = labels.append_column("as_of", pa.array([insurer.end] * table.num_rows, pa.timestamp("us")))
-    with connect(insurer.settings.lake) as con:
-        profiles = build_profiles(con, labels, default_spec(), product.profile.features)
-    whole = table.select([factor.name for factor in product.factors])
-    for name in product.profile.features:
-        whole = whole.append_column(name, profiles[name])
+    moments = pa.array([insurer.end] * table.num_rows, pa.timestamp("us"))
+    labels = table.append_column(product.profile.as_of, moments)
+    lake = insurer.settings.lake
+    with connect(lake) as con:
+        whole = attach_profiles(con, labels, product, default_spec(), lake).select(product.inputs)
     bundle = Registry(insurer.settings.registry).load_champion(product.code)
     scored = bundle.score(whole.combine_chunks().to_batches()[0])
     plan = read_plan(insurer.settings.plans / f"{product.plan}.toml")

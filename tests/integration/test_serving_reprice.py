@@ -87,7 +87,14 @@ def run(insurer, services, tmp_path) -> Callable[..., RepriceSummary]:
         with connect(insurer.settings.lake) as con:
             moment = as_of or insurer.end
             return reprice(
-                portfolio, out or tmp_path / "out", services, default_spec(), con, moment, **options
+                portfolio,
+                out or tmp_path / "out",
+                services,
+                default_spec(),
+                con,
+                moment,
+                lake=insurer.settings.lake,
+                **options,
             )
 
     return run
@@ -261,7 +268,7 @@ KILLED = """
     with connect(Path(lake)) as con:
         job.reprice(
             Path(portfolio), Path(out), services, default_spec(), con, dt.datetime(2026, 1, 1),
-            progress=die if where == "batch" else None, batch_rows=10,
+            lake=Path(lake), progress=die if where == "batch" else None, batch_rows=10,
         )
 """
 

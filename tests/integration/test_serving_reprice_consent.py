@@ -30,7 +30,7 @@ def priced(
 ) -> pa.Table:
     services, _ = load_services(insurer.settings, SPEC)
     with connect(insurer.settings.lake) as con:
-        reprice(book, out, services, SPEC, con, insurer.end, withdrawn=withdrawn)
+        reprice(book, out, services, SPEC, con, insurer.end, lake=insurer.settings.lake, withdrawn=withdrawn)
     return read_prices(out)
 
 
