@@ -53,6 +53,11 @@ def mark_test_rows(split: Split, table: pa.Table) -> NDArray[np.bool_]:
         raise TrainingDataError([f"split: {error}"]) from error
 
 
+def group_keys(split: Split, table: pa.Table) -> NDArray[np.int64] | None:
+    """Give an integer per group of a split by group, shape (n,); None for other methods."""
+    return _keys(_column(split, table)) if split.method == "group" else None
+
+
 def _column(split: Split, table: pa.Table) -> pa.ChunkedArray:
     name = split.column or ""
     if name not in table.column_names:

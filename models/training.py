@@ -11,11 +11,11 @@ import numpy as np
 from models.compare import EMPTY, Judged, judge
 from models.encoding import Encoding
 from models.errors import EncodingError, TrainingDataError
-from models.families import Design, FitSettings, Scorer, fit_family
+from models.families import Design, FitSettings, Objective, Scorer, fit_family
 from models.fitted import inputs_hash
 from models.response import Observed, check_enough, read_observed
 from models.risk_model import COMPONENTS, ComponentName, RiskModel
-from models.splits import mark_test_rows
+from models.splits import group_keys, mark_test_rows
 from pricing.money import to_minor
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def train(
     report("check the table", 0.0)
     encoding, matrix, observed = _read(product, table)
     test = mark_test_rows(product.split, table)
+    groups = group_keys(product.split, table)
     for rows, name in ((~test, "learn"), (test, "test")):
         check_enough(observed.count[rows], observed.exposure[rows], name, product.response.kind)
     models: dict[str, RiskModel] = {}
@@ -124,7 +125,9 @@ def train(
     for number, family in enumerate(families):
         report(f"fit {family}", 0.05 + 0.9 * number / len(families))
         start = time.perf_counter()
-        models[family] = fit_risk_model(product, family, encoding, matrix, observed, ~test, settings)
+        models[family] = fit_risk_model(
+            product, family, encoding, matrix, observed, ~test, settings, groups=groups
+        )
         seconds[family] = time.perf_counter() - start
     report("compare on test rows", 0.95)
     judged = judge(product, models, matrix, observed, test)
@@ -149,6 +152,8 @@ def fit_risk_model(
     observed: Observed,
     learn: NDArray[np.bool_],
     settings: FitSettings,
+    *,
+    groups: NDArray[np.int64] | None = None,
 ) -> RiskModel:
     """Fit all components of one family on the learn rows.
 
@@ -162,21 +167,13 @@ def fit_risk_model(
         Rows to fit on, shape (n,).
     settings
         Seed, threads, rounds.
+    groups
+        Shape (n,): rows of one number stay together when part of the learn rows judges.
     """
     kind = product.response.kind
     components: dict[ComponentName, Scorer] = {}
     for name, objective in COMPONENTS[kind].items():
-        rows, target, weight, total = _target(name, observed, learn)
-        design = Design(
-            np.asfortranarray(matrix[rows]),
-            target,
-            weight,
-            encoding.inputs,
-            tuple(len(levels) for levels in encoding.levels),
-            # A declared direction holds in every component, so that it holds for the risk premium.
-            tuple(product.monotone.get(name, 0) for name in encoding.inputs),
-            objective,
-        )
+        design, total = design_of(product, name, objective, encoding, matrix, observed, learn, groups)
         components[name] = fit_family(family, design, settings, total)
     benefit = product.cover.benefit
     return RiskModel(
@@ -189,6 +186,32 @@ def fit_risk_model(
             np.sum((observed.amount_minor - observed.capped_minor)[learn]) / observed.exposure[learn].sum()
         ),
     )
+
+
+def design_of(
+    product: Product,
+    name: ComponentName,
+    objective: Objective,
+    encoding: Encoding,
+    matrix: NDArray[np.float64],
+    observed: Observed,
+    learn: NDArray[np.bool_],
+    groups: NDArray[np.int64] | None = None,
+) -> tuple[Design, float]:
+    """Give the learn rows of one component, and the total that a fit restores."""
+    rows, target, weight, total = _target(name, observed, learn)
+    design = Design(
+        np.asfortranarray(matrix[rows]),
+        target,
+        weight,
+        encoding.inputs,
+        tuple(len(levels) for levels in encoding.levels),
+        # A declared direction holds in every component, so that it holds for the risk premium.
+        tuple(product.monotone.get(name, 0) for name in encoding.inputs),
+        objective,
+        None if groups is None else groups[rows],
+    )
+    return design, total
 
 
 def _target(

@@ -17,7 +17,7 @@ from pricing.score import ScoreScale
 if TYPE_CHECKING:
     from pathlib import Path
 
-Family = Literal["glm", "gbm", "ga2m"]
+Family = Literal["glm", "gbm", "ga2m", "ga2m_ensemble"]
 FittedName = Literal["buyer_frailty", "seller_frailty"]
 Amount = Annotated[str, Field(pattern=r"^\d{1,12}(\.\d{1,3})?$")]
 

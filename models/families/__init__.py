@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from models.errors import ArtifactError
 from models.families.base import Design, FitSettings, Objective, Scorer, balanced
 from models.families.boosting import BoosterModel, choose_pairs, fit_ga2m, fit_gbm, load_booster
+from models.families.ensemble import average, fit_ga2m_ensemble
 from models.families.glm import fit_glm
 from models.tables import load_tables
 
@@ -21,10 +22,12 @@ __all__ = [
     "FitSettings",
     "Objective",
     "Scorer",
+    "average",
     "balanced",
     "choose_pairs",
     "fit_family",
     "fit_ga2m",
+    "fit_ga2m_ensemble",
     "fit_gbm",
     "fit_glm",
     "load_scorer",
@@ -34,6 +37,7 @@ FITTERS: dict[str, Callable[[Design, FitSettings], Scorer]] = {
     "glm": fit_glm,
     "gbm": fit_gbm,
     "ga2m": fit_ga2m,
+    "ga2m_ensemble": fit_ga2m_ensemble,
 }
 
 
@@ -43,7 +47,7 @@ def fit_family(family: str, design: Design, settings: FitSettings, total: float 
     Parameters
     ----------
     family
-        `glm`, `gbm` or `ga2m`.
+        `glm`, `gbm`, `ga2m` or `ga2m_ensemble`.
     design
         Learn rows.
     settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -39,11 +39,24 @@ class FitSettings:
     patience
         Rounds without gain on the early-stopping rows before boosting ends.
     stopping_share
-        Share of the learn rows that decide when boosting ends.
+        Share of the learn rows that decide when boosting ends; zero fits all rows for all `rounds`, as tuned
+        settings do.
     pairs
         Most two-way tables of a GA2M, when the inputs have more pairs than `all_pairs`.
     all_pairs
         Up to this many pairs all are allowed without a choice.
+    members
+        GA2Ms of an ensemble, of the seeds `seed`, `seed + 1`, ...
+    leaves, leaf_rows
+        Most leaves of a tree and fewest rows of a leaf; None lets the number of rows and claims decide.
+    feature_share, bagging_share
+        Share of the inputs each tree may use, and of the rows it is grown on.
+    ridge
+        L2 penalty of leaf values.
+    category_smoothing, category_levels
+        Smoothing of levels before they are sorted, and most levels on the smaller side of a split.
+    bins
+        Most bins of a number.
     """
 
     seed: int = 1
@@ -54,6 +67,15 @@ class FitSettings:
     stopping_share: float = 0.1
     pairs: int = 20
     all_pairs: int = 40
+    members: int = 5
+    leaves: int | None = None
+    leaf_rows: int | None = None
+    feature_share: float = 0.7
+    bagging_share: float = 0.75
+    ridge: float = 5.0
+    category_smoothing: float = 50.0
+    category_levels: int = 16
+    bins: int = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +98,9 @@ class Design:
         -1, 0 or +1 for each input.
     objective
         Distribution of the target.
+    groups
+        Shape (n,): rows of one number, such as a customer, never stand on both sides of a fold; None where
+        rows do not know of each other.
     """
 
     values: NDArray[np.float64]
@@ -85,6 +110,22 @@ class Design:
     levels: tuple[int, ...]
     monotone: tuple[int, ...]
     objective: Objective
+    groups: NDArray[np.int64] | None = None
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Design:
+        """Give some of the rows."""
+        groups = None if self.groups is None else self.groups[rows]
+        values, target, weight = self.values[rows], self.target[rows], self.weight[rows]
+        return replace(self, values=values, target=target, weight=weight, groups=groups)
+
+    def folds(self, count: int, seed: int) -> NDArray[np.int64]:
+        """Deal the rows, whole groups together, into `count` folds, shape (n,)."""
+        size, member = len(self.target), None
+        if self.groups is not None:
+            unique, member = np.unique(self.groups, return_inverse=True)
+            size = len(unique)
+        dealt = np.random.default_rng(seed).permutation(size) % count
+        return dealt if member is None else dealt[member]
 
     @property
     def link(self) -> Link:

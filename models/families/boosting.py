@@ -149,10 +149,10 @@ def choose_pairs(design: Design, settings: FitSettings) -> list[tuple[int, int]]
     if len(pairs) <= settings.all_pairs:
         return pairs
     rows = np.random.default_rng(settings.seed).permutation(len(design.target))[:RANKING_ROWS]
-    part = replace(design, values=design.values[rows], target=design.target[rows], weight=design.weight[rows])
-    parameters = {**_parameters(part, settings), "learning_rate": 0.1, "num_leaves": RANKING_LEAVES}
+    part = design.take(rows)
+    parameters = {**booster_parameters(part, settings), "learning_rate": 0.1, "num_leaves": RANKING_LEAVES}
     parameters["interaction_constraints"] = [list(pair) for pair in pairs]
-    text = lgb.train(parameters, _dataset(part, None, parameters), RANKING_ROUNDS).model_to_string()
+    text = lgb.train(parameters, _dataset(part, parameters), RANKING_ROUNDS).model_to_string()
     gains = dict.fromkeys(pairs, 0.0)
     for pair, gain in _pair_gains(text):
         gains[pair] += gain
@@ -177,22 +177,21 @@ def _pair_gains(text: str) -> list[tuple[tuple[int, int], float]]:
 
 
 def _boost(design: Design, settings: FitSettings, constraints: list[list[int]] | None) -> str:
-    rows = np.random.default_rng(settings.seed).permutation(len(design.target))
-    parameters = _parameters(design, settings)
+    parameters = booster_parameters(design, settings)
     if constraints is not None:
         parameters["interaction_constraints"] = constraints
+    if not settings.stopping_share:
+        return str(lgb.train(parameters, _dataset(design, parameters), settings.rounds).model_to_string())
     if _claims(design) < CROSS_CLAIMS:
-        rounds = _cross_validated_rounds(design, settings, parameters, np.array_split(rows, FOLDS))
-        return str(lgb.train(parameters, _dataset(design, None, parameters), rounds).model_to_string())
-    stop = rows[: max(int(len(rows) * settings.stopping_share), 1)]
-    learn = np.sort(rows[len(stop) :])
-    fitted = _dataset(design, learn, parameters)
-    judge = _dataset(design, np.sort(stop), parameters, fitted)
+        rounds = _cross_validated_rounds(design, settings, parameters)
+        return str(lgb.train(parameters, _dataset(design, parameters), rounds).model_to_string())
+    stop = design.folds(max(round(1 / settings.stopping_share), 2), settings.seed) == 0
+    fitted = _dataset(design.take(~stop), parameters)
     booster = lgb.train(
         parameters,
         fitted,
         settings.rounds,
-        valid_sets=[judge],
+        valid_sets=[_dataset(design.take(stop), parameters, fitted)],
         callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
     )
     return str(booster.model_to_string(num_iteration=booster.best_iteration))
@@ -204,16 +203,13 @@ def _claims(design: Design) -> float:
     return float(design.target @ design.weight) if counted else float(len(design.target))
 
 
-def _cross_validated_rounds(
-    design: Design, settings: FitSettings, parameters: dict[str, Any], parts: list[NDArray[np.int64]]
-) -> int:
+def _cross_validated_rounds(design: Design, settings: FitSettings, parameters: dict[str, Any]) -> int:
     """Choose the rounds by cross-validation: a tenth of few claims would be too noisy a judge."""
-    folds = [
-        (np.sort(np.concatenate(parts[:i] + parts[i + 1 :])), np.sort(part)) for i, part in enumerate(parts)
-    ]
+    dealt = design.folds(FOLDS, settings.seed)
+    folds = [(np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)) for fold in range(FOLDS)]
     history = lgb.cv(
         parameters,
-        _dataset(design, None, parameters),
+        _dataset(design, parameters),
         settings.rounds,
         folds=folds,
         callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
@@ -222,19 +218,11 @@ def _cross_validated_rounds(
     return len(losses)
 
 
-def _dataset(
-    design: Design,
-    rows: NDArray[np.int64] | None,
-    parameters: dict[str, Any],
-    reference: lgb.Dataset | None = None,
-) -> lgb.Dataset:
-    values, target, weight = design.values, design.target, design.weight
-    if rows is not None:
-        values, target, weight = values[rows], target[rows], weight[rows]
+def _dataset(design: Design, parameters: dict[str, Any], reference: lgb.Dataset | None = None) -> lgb.Dataset:
     return lgb.Dataset(
-        values,
-        target,
-        weight=weight,
+        design.values,
+        design.target,
+        weight=design.weight,
         reference=reference,
         categorical_feature=[i for i, count in enumerate(design.levels) if count],
         params=parameters,
@@ -242,8 +230,8 @@ def _dataset(
     )
 
 
-def _parameters(design: Design, settings: FitSettings) -> dict[str, Any]:
-    """Give settings that rest on the number of rows and claims alone; none was chosen on test rows.
+def booster_parameters(design: Design, settings: FitSettings) -> dict[str, Any]:
+    """Give LightGBM's parameters; what the settings leave open rests on the rows and claims alone.
 
     A leaf needs one row in a thousand, and rows enough for about `LEAF_CLAIMS` claims, so that small tables
     and rare claims get small trees.
@@ -253,14 +241,15 @@ def _parameters(design: Design, settings: FitSettings) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "objective": design.objective,
         "learning_rate": settings.learning_rate,
-        "num_leaves": 31 if size >= 20_000 else 15,
-        "min_data_in_leaf": int(np.clip(least_rows, 20, 500)),
-        "feature_fraction": 0.7,
-        "bagging_fraction": 0.75,
+        "num_leaves": settings.leaves or (31 if size >= 20_000 else 15),
+        "min_data_in_leaf": settings.leaf_rows or int(np.clip(least_rows, 20, 500)),
+        "feature_fraction": settings.feature_share,
+        "bagging_fraction": settings.bagging_share,
         "bagging_freq": 1,
-        "lambda_l2": 5.0,
-        "cat_smooth": 50.0,
-        "max_cat_threshold": 16,
+        "lambda_l2": settings.ridge,
+        "cat_smooth": settings.category_smoothing,
+        "max_cat_threshold": settings.category_levels,
+        "max_bin": settings.bins,
         "seed": settings.seed,
         "deterministic": True,
         "force_row_wise": True,

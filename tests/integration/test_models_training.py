@@ -29,7 +29,8 @@ from models.training import TrainingResult, fit_risk_model, train
 from pricing.errors import RiskError
 from pricing.product import Product, parse_product, read_product
 
-SETTINGS = FitSettings(rounds=120)
+SETTINGS = FitSettings(rounds=120, members=2)
+FAMILIES = ("glm", "gbm", "ga2m", "ga2m_ensemble")
 RESPONSES = {
     "event": 'kind = "event"\nevent = "hit"',
     "claim_count": 'kind = "claim_count"\ncount = "claims"',
@@ -68,6 +69,8 @@ days = 365
 [split]
 method = "group"
 column = "customer"
+[models]
+families = ["glm", "gbm", "ga2m", "ga2m_ensemble"]
 [offer]
 need = "trial"
 [profile]
@@ -127,7 +130,7 @@ def test_every_family_of_every_response_beats_the_average_and_keeps_the_total(ki
     assert steps == sorted(steps)
     assert steps[-1] == 1.0
     figure = result.comparison[headline(result.comparison)]
-    assert set(figure.index) == {"glm", "gbm", "ga2m", "null"}
+    assert set(figure.index) == {*FAMILIES, "null"}
     assert (figure.drop("null") < figure["null"]).all()
     assert (result.comparison["gini"].drop("null") > 0.05).all()
     assert result.comparison["ae"].between(0.8, 1.25).all()
@@ -140,7 +143,7 @@ def test_learn_total_is_restored(trained):
     # Fit again on everything: claims and, with the pooled excess, amounts must come out whole.
     encoding = Encoding.of(product)
     matrix, observed = encoding.encode(table).matrix, read_observed(product, table)
-    for family in ("glm", "gbm", "ga2m"):
+    for family in FAMILIES:
         everything = np.ones(len(matrix), bool)
         model = fit_risk_model(product, family, encoding, matrix, observed, everything, SETTINGS)
         parts = model.predict(matrix)
@@ -150,7 +153,7 @@ def test_learn_total_is_restored(trained):
         assert model.load_minor > 0
 
 
-@pytest.mark.parametrize("family", ["glm", "gbm", "ga2m"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_stored_bundle_scores_bit_equal_one_by_one_and_in_batch(trained, family, tmp_path):
     bundle = trained.bundle(family)
     loaded = Bundle.load(bundle.save(tmp_path / "b"), expected_product=trained.product)
