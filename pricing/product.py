@@ -198,6 +198,67 @@ class Models(Frozen):
         return self
 
 
+class Fairness(Frozen):
+    """Limits of the fairness audit, set before it is made (docs/governance.md).
+
+    Attributes
+    ----------
+    highest_proxy_share
+        How much of a protected attribute's log loss the inputs may explain.
+    widest_price_gap
+        How far the premium of a group may lie from that of all at equal risk.
+    """
+
+    highest_proxy_share: Annotated[float, Field(gt=0, le=1)] = 0.10
+    widest_price_gap: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+
+class Card(Frozen):
+    """What only people can say of a model; the model card and the filing pack print it.
+
+    Attributes
+    ----------
+    aim
+        What the model decides, for whom, and what it must not be used for.
+    risk_tier
+        `minimal`, `limited` or `high` (EU AI Act: risk assessment and pricing in life and health is high).
+    roles
+        Who owns, builds, reviews and approves it.
+    it_links
+        Systems that it reads from and that read it.
+    data
+        Where the training data comes from, and over which period.
+    exclusions
+        What was left out, and why.
+    preparation
+        What was done to the data before fitting.
+    security
+        How data and model are protected.
+    limits
+        Known weaknesses, and where the model should not be relied on.
+    reliance
+        On whose data, models or expertise it rests.
+    """
+
+    aim: str
+    risk_tier: Literal["minimal", "limited", "high"]
+    roles: str
+    it_links: str
+    data: str
+    exclusions: str
+    preparation: str
+    security: str
+    limits: str
+    reliance: str
+
+    @model_validator(mode="after")
+    def _filled(self) -> Card:
+        empty = [name for name, value in self if not str(value).strip()]
+        if empty:
+            raise ValueError(f"the card leaves {empty} empty")
+        return self
+
+
 class Offer(Frozen):
     """What the recommender must know.
 
@@ -231,6 +292,8 @@ class Product(Frozen):
     split: Split
     models: Models = Models()
     score: ScoreScale | None = None
+    fairness: Fairness = Fairness()
+    card: Card | None = None
     offer: Offer
     eligibility: tuple[Rule, ...] = ()
     underwriting: tuple[Rule, ...] = ()
