@@ -30,7 +30,16 @@ from data.quality import DEFAULT_THRESHOLDS, GateResult, Thresholds, judge_lates
 from data.quality_report import TableQuality, assess_table, write_quality_report
 from data.runs import RunRecord, read_runs
 from data.schema import Check, Column, Contract, Partition, Reference
-from data.splits import split_by_column, split_by_group, split_by_time, split_randomly
+from data.splits import (
+    buffer_before,
+    fold_by_group,
+    fold_randomly,
+    split_by_column,
+    split_by_group,
+    split_by_time,
+    split_randomly,
+    walk_forward,
+)
 from data.statistics import Statistics
 from data.store import (
     TableWrite,
@@ -79,11 +88,14 @@ __all__ = [
     "UnknownTableError",
     "append_table",
     "assess_table",
+    "buffer_before",
     "check_lake",
     "connect",
     "contract",
     "contracts_markdown",
     "erase_customer",
+    "fold_by_group",
+    "fold_randomly",
     "judge_latest",
     "judge_run",
     "load_column_map",
@@ -99,6 +111,7 @@ __all__ = [
     "split_by_time",
     "split_randomly",
     "table_files",
+    "walk_forward",
     "write_parquet_atomic",
     "write_quality_report",
     "write_table",

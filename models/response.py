@@ -43,6 +43,12 @@ class Observed:
     amount_minor: NDArray[np.float64]
     capped_minor: NDArray[np.float64]
 
+    def take(self, rows: NDArray[np.bool_]) -> Observed:
+        """Give the rows of a mask, shape (n,)."""
+        return Observed(
+            self.exposure[rows], self.count[rows], self.amount_minor[rows], self.capped_minor[rows]
+        )
+
 
 def read_observed(product: Product, table: pa.Table) -> Observed:
     """Read exposure and response.

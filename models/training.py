@@ -15,7 +15,7 @@ from models.families import Design, FitSettings, Objective, Scorer, fit_family
 from models.fitted import inputs_hash
 from models.response import Observed, check_enough, read_observed
 from models.risk_model import COMPONENTS, ComponentName, RiskModel
-from models.splits import group_keys, mark_test_rows
+from models.splits import group_keys, split_rows
 from pricing.money import to_minor
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from models.bundle import Bundle
+    from models.splits import SplitRows
     from pricing.product import Product
 
     Progress = Callable[[str, float], None]
@@ -115,10 +116,12 @@ def train(
     report = progress or (lambda step, share: None)
     report("check the table", 0.0)
     encoding, matrix, observed = _read(product, table)
-    test = mark_test_rows(product.split, table)
+    rows = split_rows(product.split, table)
     groups = group_keys(product.split, table)
-    for rows, name in ((~test, "learn"), (test, "test")):
-        check_enough(observed.count[rows], observed.exposure[rows], name, product.response.kind)
+    # Only a split by time has a buffer, and only one by group has groups, so groups need no cutting.
+    matrix, observed, test = _without_buffer(matrix, observed, rows)
+    for part, name in ((~test, "learn"), (test, "test")):
+        check_enough(observed.count[part], observed.exposure[part], name, product.response.kind)
     models: dict[str, RiskModel] = {}
     seconds: dict[str, float] = {}
     families = product.models.families
@@ -140,7 +143,7 @@ def train(
         models,
         judged.comparison,
         judged,
-        _summary(observed, test, settings, seconds),
+        _summary(observed, test, settings, seconds) | {"buffer_rows": int(rows.out.sum())},
     )
 
 
@@ -247,6 +250,16 @@ def _read(product: Product, table: pa.Table) -> tuple[Encoding, NDArray[np.float
     if problems:
         raise TrainingDataError(problems)
     return encoding, encoded.matrix, observed
+
+
+def _without_buffer(
+    matrix: NDArray[np.float64], observed: Observed, rows: SplitRows
+) -> tuple[NDArray[np.float64], Observed, NDArray[np.bool_]]:
+    """Give inputs, responses and the test mask of the rows that are learned from or judged by."""
+    kept = ~rows.out
+    if kept.all():
+        return matrix, observed, rows.test
+    return matrix[kept], observed.take(kept), rows.test[kept]
 
 
 def _summary(

@@ -161,7 +161,13 @@ class Split(Frozen):
     ----------
     method
         `time` (the last share by `column`), `column` (rows where `column` equals `test`), `group` (a hash of
-        `column`, so that one customer never stands on both sides) or `random`, only when asked for by name.
+        `column` or of all `columns`, so that one customer, or one feature vector, never stands on both sides)
+        or `random`, only when asked for by name.
+    columns
+        Columns that make a group together (method `group`), such as all rating factors.
+    buffer_days
+        Rows so many days before the first test row are not learned from, since not all their claims were
+        reported by then (method `time`).
     test
         The value that marks test rows (method `column`).
     share
@@ -172,14 +178,20 @@ class Split(Frozen):
 
     method: Literal["time", "column", "group", "random"]
     column: str | None = None
+    columns: tuple[str, ...] = ()
+    buffer_days: Annotated[int, Field(ge=0, le=3660)] = 0
     test: str | int | None = None
     share: Annotated[float, Field(gt=0, lt=0.9)] = 0.25
     seed: int = 0
 
     @model_validator(mode="after")
     def _complete(self) -> Split:
-        if self.method != "random" and self.column is None:
+        if self.columns and (self.method != "group" or self.column is not None):
+            raise ValueError("columns go with method 'group', in place of column")
+        if self.method != "random" and self.column is None and not self.columns:
             raise ValueError(f"split method {self.method!r} needs a column")
+        if self.buffer_days and self.method != "time":
+            raise ValueError("buffer_days goes with method 'time', and only with it")
         if (self.method == "column") != (self.test is not None):
             raise ValueError("test goes with method 'column', and only with it")
         return self

@@ -27,7 +27,7 @@ from models.registry import Registry, Thresholds
 from models.response import read_observed
 from models.training import TrainingResult, fit_risk_model, train
 from pricing.errors import RiskError
-from pricing.product import Product, parse_product, read_product
+from pricing.product import Models, Product, Split, parse_product, read_product
 
 SETTINGS = FitSettings(rounds=120, members=2)
 FAMILIES = ("glm", "gbm", "ga2m", "ga2m_ensemble")
@@ -151,6 +151,26 @@ def test_learn_total_is_restored(trained):
         paid = (parts["severity"] * observed.count).sum()
         assert paid == pytest.approx(observed.capped_minor.sum(), rel=1e-9)
         assert model.load_minor > 0
+
+
+def test_rows_of_the_buffer_neither_teach_nor_judge():
+    table = table_of(3000)
+    days = np.datetime64("2025-01-01", "us") + np.arange(3000) * np.timedelta64(1, "h")
+    table = table.append_column("day", pa.array(days))
+    split = Split(method="time", column="day", share=0.3, buffer_days=20)
+    product = product_of("claim_count").model_copy(
+        update={"split": split, "models": Models(families=("ga2m",))}
+    )
+    result = train(product, table, settings=SETTINGS)
+    assert result.summary["test_rows"] == len(result.judged.actual) == 900
+    assert result.summary["buffer_rows"] == 480
+    assert result.summary["learn_rows"] == 2100 - 480
+    claims = table["claims"].to_numpy()
+    assert result.summary["learn_claims"] == claims[:1620].sum()
+    model = result.models["ga2m"]
+    matrix = result.encoding.encode(table).matrix[:1620]
+    fitted = model.predict(matrix)["frequency"] * table["years"].to_numpy()[:1620]
+    assert fitted.sum() == pytest.approx(claims[:1620].sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -8,7 +8,8 @@ PUBLIC = """
 CONTRACTS Check Column ColumnMap ColumnMapError Contract ContractBreachError ContractError DEFAULT_THRESHOLDS
 DataError ErasureReport GateResult IngestError IngestReport Manifest ManifestError Partition QualityError
 Reference RunRecord SimulationError SourceError SplitError Statistics StoreError TableFile TableLockedError
-TableMissingError TableQuality TableWrite Thresholds UnknownTableError append_table assess_table check_lake
+TableMissingError TableQuality TableWrite Thresholds UnknownTableError append_table assess_table buffer_before
+check_lake fold_by_group fold_randomly walk_forward
 connect contract contracts_markdown erase_customer judge_latest judge_run load_column_map load_thresholds
 overall read_manifest read_runs read_table require_sound scan_batches split_by_column split_by_group
 split_by_time split_randomly table_files write_parquet_atomic write_quality_report write_table
