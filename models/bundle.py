@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 
 from models.encoding import Encoding
 from models.errors import ArtifactError, MismatchError
-from models.families import load_scorer
+from models.families import library_versions, load_scorer
 from models.fitted import inputs_hash
 from models.risk_model import COMPONENTS, Reason, RiskModel, Scored
 from pricing.product import Product
@@ -32,7 +31,6 @@ __all__ = ["Bundle", "Reason", "Scored"]
 FORMAT = "premia-bundle-1"
 INDEX = "bundle.json"
 PREMIUM = "risk_premium_minor"
-LIBRARIES = ("lightgbm", "glum", "numpy", "pyarrow")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +70,7 @@ class Bundle:
         summary: Mapping[str, float | int | str],
     ) -> Bundle:
         """Put a freshly trained model together with the versions of the libraries at work."""
-        return cls(
-            product, spec_hash, encoding, model, {name: version(name) for name in LIBRARIES}, dict(summary)
-        )
+        return cls(product, spec_hash, encoding, model, library_versions(), dict(summary))
 
     @property
     def feature_names(self) -> tuple[str, ...]:

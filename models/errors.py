@@ -1,4 +1,4 @@
-"""Errors of the modelling room.
+"""Errors of the modelling room; those about values are ValueErrors too, as scikit-learn's tools expect.
 
 ModelError
 ├── EncodingError            a table cannot be turned into model inputs; holds counts by field and reason
@@ -24,7 +24,7 @@ class ModelError(Exception):
     """Root of everything the modelling room refuses."""
 
 
-class EncodingError(ModelError):
+class EncodingError(ModelError, ValueError):
     """A table cannot be turned into model inputs.
 
     Parameters
@@ -38,7 +38,7 @@ class EncodingError(ModelError):
         super().__init__("; ".join(self.problems))
 
 
-class TrainingDataError(ModelError):
+class TrainingDataError(ModelError, ValueError):
     """A training table cannot be used.
 
     Parameters

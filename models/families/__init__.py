@@ -1,25 +1,23 @@
 """Model families behind one protocol."""
 
-from __future__ import annotations
-
-import json
-from typing import TYPE_CHECKING
-
-from models.errors import ArtifactError
-from models.families.base import Design, FitSettings, Objective, Scorer, balanced
-from models.families.boosting import BoosterModel, choose_pairs, fit_ga2m, fit_gbm, load_booster
+from models.families.base import Design, FitSettings, Objective, Scorer, balanced, library_versions
+from models.families.boosting import BoosterModel, choose_pairs, fit_ga2m, fit_gbm
 from models.families.ensemble import average, fit_ga2m_ensemble
+from models.families.estimator import Estimator, Family
+from models.families.estimators import GA2M, GLM, Ensemble, LightGBM
+from models.families.fit import fit_family, load_scorer
 from models.families.glm import fit_glm
-from models.tables import load_tables
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = [
+    "GA2M",
+    "GLM",
     "BoosterModel",
     "Design",
+    "Ensemble",
+    "Estimator",
+    "Family",
     "FitSettings",
+    "LightGBM",
     "Objective",
     "Scorer",
     "average",
@@ -30,45 +28,6 @@ __all__ = [
     "fit_ga2m_ensemble",
     "fit_gbm",
     "fit_glm",
+    "library_versions",
     "load_scorer",
 ]
-
-FITTERS: dict[str, Callable[[Design, FitSettings], Scorer]] = {
-    "glm": fit_glm,
-    "gbm": fit_gbm,
-    "ga2m": fit_ga2m,
-    "ga2m_ensemble": fit_ga2m_ensemble,
-}
-
-
-def fit_family(family: str, design: Design, settings: FitSettings, total: float | None = None) -> Scorer:
-    """Fit a family and restore the total of the learn rows (see `balanced`).
-
-    Parameters
-    ----------
-    family
-        `glm`, `gbm`, `ga2m` or `ga2m_ensemble`.
-    design
-        Learn rows.
-    settings
-        Seed, threads, rounds.
-    total
-        Actual total to restore, sum of weight x target when absent.
-    """
-    return balanced(FITTERS[family](design, settings), design, total)
-
-
-def load_scorer(folder: Path, name: str) -> Scorer:
-    """Read a stored component, whichever family wrote it.
-
-    Raises
-    ------
-    ArtifactError
-        If the files are absent or damaged.
-    """
-    try:
-        if (folder / f"{name}.txt").exists():
-            return load_booster(folder, name)
-        return load_tables(folder, name)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"component {name!r} cannot be read: {error}") from error

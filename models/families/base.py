@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 
 Objective = Literal["poisson", "gamma", "tweedie", "binary"]
 TWEEDIE_POWER = 1.5
+LIBRARIES = ("lightgbm", "glum", "tabmat", "scikit-learn", "numpy", "pandas", "pyarrow")
+
+
+def library_versions() -> dict[str, str]:
+    """Give the exact versions of Python and of the libraries whose code decides what a fit gives."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
 
 
 @dataclass(frozen=True)
