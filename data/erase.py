@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from data.contracts import CONTRACTS
 from data.errors import TableMissingError
+from data.events import EVENTS, LEDGER
 from data.lock import table_lock
 from data.manifest import fsync_path, manifest_or_none
 from data.parquet import open_writer, write_parquet_atomic
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ErasureReport", "erase_customer"]
 
+# The ledger goes first, or an ingest beside the erasure could bring rows back from it.
 # A policy's truth has no customer, so it goes while the policy still says whose it is; customers go last.
 _ORDER = (
+    LEDGER,
     "truth/policies",
     "truth/claims",
     "truth/sellers",
@@ -85,7 +88,8 @@ class _Tally:
         if rows:
             self.removed[name] = self.removed.get(name, 0) + rows
         self.files += 1
-        self.sources.add(source)
+        if name != LEDGER and source != EVENTS:
+            self.sources.add(source)
 
 
 def erase_customer(root: Path, customer_id: int, *, created: dt.datetime) -> ErasureReport:

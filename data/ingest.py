@@ -2,13 +2,13 @@
 
 A source is known by the checksum of its file. Ingesting the same file again, also with a corrected map,
 replaces what it gave before. A row whose key already stands in the store from another source, or earlier in
-the same file, is quarantined as a duplicate: of an equal row, or of one with other content. Every ingest
-leaves a record in the run log, which the quality gates judge the next one by.
+the same file, is quarantined as a duplicate: of an equal row, or of one with other content. A row that stands
+on an event alone gives way to it (`data.events`). Every ingest leaves a record in the run log, which the
+quality gates judge the next one by.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from data.checks import reasons_sql
 from data.column_map import check_column_map
 from data.contracts import Contract, contract
 from data.errors import ColumnMapError, IngestError, SourceError, hint
+from data.events import EVENTS, FUTURE_TOLERANCE, settle
 from data.manifest import file_checksum, fsync_path, manifest_or_none
 from data.runs import RunRecord, append_run
 from data.sources import ROW, load_source
@@ -27,14 +28,12 @@ from data.store import TableWrite, copy_partitioned, sql_name, sql_text, view_sq
 from data.twins import mark_twins
 
 if TYPE_CHECKING:
+    import datetime as dt
     from pathlib import Path
 
     from data.column_map import ColumnMap
 
 __all__ = ["FUTURE_TOLERANCE", "IngestReport", "ingest"]
-
-FUTURE_TOLERANCE = dt.timedelta(hours=1)
-"""How far a clock may run ahead before its events are quarantined as lying in the future."""
 
 _RISK_TYPES = {"HUGEINT": "BIGINT", "UBIGINT": "BIGINT", "UHUGEINT": "BIGINT", "FLOAT": "DOUBLE"}
 
@@ -146,6 +145,7 @@ def ingest(
             report = replace(report, quarantine=root / "quarantine" / rules.name / f"{name}.parquet")
         _write_quarantine(connection, write, report)
         copy_partitioned(connection, "sound", write)
+        settle(root, write, created + future_tolerance)
     append_run(root, report.run)
     return report
 
@@ -225,7 +225,7 @@ def _check_expression(
 def _limits(root: Path, column_map: ColumnMap, source: str, latest: dt.datetime) -> _Limits:
     rules = contract(column_map.table.name)
     before = manifest_or_none(root / rules.name)
-    others = tuple(file for file in before.files if file.source != source) if before else ()
+    others = tuple(file for file in before.files if file.source not in {source, EVENTS}) if before else ()
     stored = view_sql(root / rules.name, replace(before, files=others)) if before and others else None
     people = manifest_or_none(root / "customers")
     checked = any(reference.table == "customers" for reference in rules.references)

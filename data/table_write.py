@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-__all__ = ["TableRewrite", "TableWrite", "copy_partitioned"]
+__all__ = ["COPY_OPTIONS", "TableRewrite", "TableWrite", "copy_partitioned"]
 
 _STAGING = ".staging"
-_COPY_OPTIONS = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
+COPY_OPTIONS = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
 
 
 class _Staged:
@@ -41,6 +41,7 @@ class _Staged:
         self._created = created
         self._staging = root / _STAGING / f"{os.getpid()}-{self._label}-{uuid4().hex[:8]}"
         self._files: dict[Path, TableFile] = {}
+        self._gone: set[str] = set()
         self._guard = threading.Lock()
         self._held = ExitStack()
 
@@ -69,6 +70,16 @@ class _Staged:
     def stage(self, suffix: str = "parquet") -> Path:
         """Give a fresh path out of sight to write one file to."""
         return self._staging / f"{uuid4().hex}.{suffix}"
+
+    def replace(self, old: TableFile, path: Path, rows: int) -> None:
+        """Put a staged file in the place of another; with no rows the other one is dropped alone."""
+        with self._guard:
+            before = next((staged for staged, file in self._files.items() if file == old), None)
+            if before is None:
+                self._gone.add(old.path)
+            else:
+                del self._files[before]
+        self._take(path, Path(old.path).parent.as_posix().removeprefix("."), rows, old.source)
 
     def _take(self, path: Path, folder: str, rows: int | None, source: str) -> None:
         count = pq.read_metadata(path).num_rows if rows is None else rows
@@ -141,10 +152,19 @@ class TableWrite(_Staged):
     ) -> None:
         super().__init__(root, name, created)
         self._source = source
-        self._fingerprint = fingerprint
+        self._replaced = {source: fingerprint}
         self._keep_others = keep_others
 
-    def add(self, path: Path, folder: str = "", rows: int | None = None) -> None:
+    def take_over(self, source: str, fingerprint: str) -> None:
+        """Replace what the table holds from a further source, too."""
+        self._replaced[source] = fingerprint
+
+    def listed(self) -> list[tuple[Path, TableFile]]:
+        """Give every file that a commit would publish now, and where it lies."""
+        kept = self._kept(manifest_or_none(self.folder))
+        return [*((self.folder / file.path, file) for file in kept), *self._files.items()]
+
+    def add(self, path: Path, folder: str = "", rows: int | None = None, source: str | None = None) -> None:
         """Take a finished parquet file into the write; threads may call it at once.
 
         Parameters
@@ -155,15 +175,21 @@ class TableWrite(_Staged):
             Partition folders, for example ``"product=motor/quoted_month=2024-02"``.
         rows : int, optional
             Rows of the file, read from its footer when not given.
+        source : str, optional
+            Source of the rows when it is not that of the write.
         """
-        self._take(path, folder, rows, self._source)
+        self._take(path, folder, rows, source or self._source)
+
+    def _kept(self, before: Manifest | None) -> list[TableFile]:
+        if before is None or not self._keep_others:
+            return []
+        gone = self._gone
+        return [file for file in before.files if file.source not in self._replaced and file.path not in gone]
 
     def _commit(self) -> None:
-        before = manifest_or_none(self.folder) if self._keep_others else None
-        kept = [file for file in before.files if file.source != self._source] if before else []
-        inputs = dict(before.inputs) if before else {}
-        inputs[self._source] = self._fingerprint
-        self._publish(kept, inputs)
+        before = manifest_or_none(self.folder)
+        inputs = dict(before.inputs) if before and self._keep_others else {}
+        self._publish(self._kept(before), inputs | self._replaced)
 
 
 class TableRewrite(_Staged):
@@ -177,12 +203,6 @@ class TableRewrite(_Staged):
 
     def __init__(self, root: Path, name: str, *, created: dt.datetime) -> None:
         super().__init__(root, name, created)
-        self._gone: set[str] = set()
-
-    def replace(self, old: TableFile, path: Path, rows: int) -> None:
-        """Put a staged file in the place of a listed one; with no rows the old one is dropped alone."""
-        self._gone.add(old.path)
-        self._take(path, Path(old.path).parent.as_posix().removeprefix("."), rows, old.source)
 
     def _commit(self) -> None:
         before = manifest_or_none(self.folder)
@@ -195,7 +215,9 @@ class TableRewrite(_Staged):
             _drop_unlisted(self.folder, {file.path for file in before.files})
 
 
-def copy_partitioned(connection: duckdb.DuckDBPyConnection, relation: str, write: TableWrite) -> None:
+def copy_partitioned(
+    connection: duckdb.DuckDBPyConnection, relation: str, write: TableWrite, source: str | None = None
+) -> None:
     """Copy a relation of a DuckDB connection into a table write, split by the contract's partition rule.
 
     Parameters
@@ -206,21 +228,23 @@ def copy_partitioned(connection: duckdb.DuckDBPyConnection, relation: str, write
         Name of a table or view with the contract's columns.
     write : TableWrite
         The open write.
+    source : str, optional
+        Source of the rows when it is not that of the write.
     """
     rule = contract(write.name).partition
     if not rule.keys:
         path = write.stage()
-        connection.execute(f"COPY {relation} TO {sql_text(path)} ({_COPY_OPTIONS})")
-        write.add(path)
+        connection.execute(f"COPY {relation} TO {sql_text(path)} ({COPY_OPTIONS})")
+        write.add(path, source=source)
         return
     month = f", strftime({rule.month_of}, '%Y-%m') AS {rule.month_key}" if rule.month_of else ""
     folder = write.stage("d")
     connection.execute(
         f"COPY (SELECT *{month} FROM {relation}) TO {sql_text(folder)} "  # noqa: S608 (names from the contract)
-        f"({_COPY_OPTIONS}, PARTITION_BY ({', '.join(rule.keys)}))"
+        f"({COPY_OPTIONS}, PARTITION_BY ({', '.join(rule.keys)}))"
     )
     for path in sorted(folder.rglob("*.parquet")):
-        write.add(path, path.parent.relative_to(folder).as_posix())
+        write.add(path, path.parent.relative_to(folder).as_posix(), source=source)
 
 
 def _versions() -> dict[str, str]:

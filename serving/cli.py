@@ -30,6 +30,7 @@ from serving.compose import find_product, load_services, open_service
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
 from serving.errors import RequestError
+from serving.ingest_live import ingest_live as move_events
 from serving.jobs import (
     portfolio_in_force,
     promote_model,
@@ -110,6 +111,15 @@ def ingest(
         verdict = show_gates(root, report.table, thresholds, console)
     if gate and verdict == "fail":
         raise typer.Exit(1)
+
+
+@app.command("ingest-live")
+def ingest_live(lake: Lake = None) -> None:
+    """Move the events that the service has taken into the lake; what breaks a contract waits, with why."""
+    with refusals(console):
+        with console.status("ingest-live"):
+            added, settlements = move_events(_settings(lake), default_spec(), _now())
+        console.print(render.settlement_table(added, settlements))
 
 
 @app.command()

@@ -7,6 +7,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from data.events import LEDGER
 from data.simulate import simulate
 from data.store import connect
 from features.load import default_spec
@@ -48,8 +49,9 @@ def run_demo(console: Console, settings: Settings, customers: int, pictures: Pat
     start = time.perf_counter()
     spec = default_spec()
     settings = settings.model_copy(update={"lake": settings.lake / "demo", "clock": END})
-    for folder in (settings.registry, settings.history.parent):
-        shutil.rmtree(folder, ignore_errors=True)  # models and quotes of an earlier demonstration
+    # Models, quotes and events of an earlier demonstration.
+    for folder in (settings.registry, settings.history.parent, settings.lake / LEDGER):
+        shutil.rmtree(folder, ignore_errors=True)
     console.rule("1. an insurer: orders, quotes, policies, claims")
     with share_bar(console, "simulate") as progress:
         console.print(render.simulation_table(simulate(settings.lake, customers, SEED, progress=progress)))

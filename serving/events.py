@@ -50,6 +50,7 @@ class ClaimEvent(Wire):
     type: Literal["claim"]
     event_id: Code
     claim_id: Identity
+    policy_id: Identity | None = None
     product: Code
     customer_id: Identity
     seller_id: Identity | None = None

@@ -16,7 +16,7 @@ from serving.event_tables import create_event_table, event_tuple, insert_stateme
 from serving.events import EventAnswer, EventAnswers, Fact, explain, read_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -199,6 +199,11 @@ class LiveStore:
     def logged(self) -> list[tuple[str, int]]:
         """Give (kind, key) of every event in the log."""
         return [(kind, key) for kind, key in self._connection.execute("SELECT kind, key FROM log")]
+
+    def facts(self) -> Iterator[tuple[Fact, int]]:
+        """Give every event in the log, and when it was received in microseconds since 1970."""
+        for body, received_us in self._connection.execute("SELECT body, received_us FROM log ORDER BY rowid"):
+            yield read_event(json.loads(body)), received_us
 
     def has_events(self, customer_id: int) -> bool:
         """Tell whether a customer has sent events: someone new orders before master data arrive."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
 
+    from data.events import Settlement
     from data.ingest import IngestReport
     from data.simulate import SimulationSummary
     from models.scoring_table import ScoringSummary
@@ -104,6 +105,25 @@ def ingest_table(report: IngestReport) -> RenderableType:
         table.add_row(reason, f"{count:,}")
     if report.quarantine:
         table.caption = f"quarantine: {report.quarantine}"
+    return table
+
+
+def settlement_table(added: int, settlements: Sequence[Settlement]) -> RenderableType:
+    """Draw what events add to the tables, and which of them wait."""
+    table = Table(title=f"{added:,} new events", title_justify="left")
+    for heading in ("table", "", "count"):
+        table.add_column(heading, justify="right" if heading == "count" else "left")
+    for done in settlements:
+        table.add_section()
+        table.add_row(done.table, "rows that stand on events alone", f"{done.stored:,}")
+        if done.table == "orders":
+            table.add_row("", "returns set on the company's own rows", f"{done.returned:,}")
+        table.add_row("", "events that wait", f"{done.waiting:,}")
+        for reason, count in done.reasons.items():
+            table.add_row("", f"  {reason}", f"{count:,}")
+    waiting = [str(done.quarantine) for done in settlements if done.quarantine]
+    if waiting:
+        table.caption = "quarantine: " + ", ".join(waiting)
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import sqlite3
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ from models.segments import read_segments
 from serving.api import create_app
 from serving.compose import customer_features
 from serving.history import HistoryStore, build_history, erase_from_history
+from serving.ingest_live import ingest_live
 from serving.live import LiveStore
 from serving.profiles import ProfileReader
 from serving.quotes import QuoteStore
 from serving.service import QuoteService
+from serving.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,6 +202,55 @@ def test_order_of_arrival_does_not_matter(service: Service, lakes: tuple[Path, P
     for customer in {event["customer_id"] for event in events[:25]}:
         assert service.profile(customer) == batch_profile(whole, CUSTOMER, "customer_id", customer, END)
     assert service.shop.read({"seller_id": shop}, END) == batch_profile(whole, SHOP, "seller_id", shop, END)
+
+
+def test_what_is_moved_into_the_lake_gives_the_batch_what_the_service_answers(
+    lakes: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole, before = lakes
+    settings = Settings(lake=tmp_path / "lake")
+    shutil.copytree(before, settings.lake)
+    service = Service(settings.live.parent, settings.lake)
+    service.now = END
+    events = [event for _, event in history(whole)]
+    people = sorted({event["customer_id"] for event in events})
+    shops = sorted({event["seller_id"] for event in events if event["seller_id"] is not None})
+    with service.http:
+        for start in range(0, len(events), 1_000):
+            service.post(*events[start : start + 1_000])
+        answered = {customer: service.profile(customer) for customer in people[:30]}
+        sold = {shop: service.shop.read({"seller_id": shop}, END) for shop in shops[:10]}
+        _moved(settings, whole, service, events, answered, sold)
+
+
+def _moved(
+    settings: Settings,
+    whole: Path,
+    service: Service,
+    events: list[dict[str, Any]],
+    answered: dict[int, dict[str, Any]],
+    sold: dict[int, dict[str, Any]],
+) -> None:
+    for added in (len(events), 0):
+        found, settled = ingest_live(settings, SPEC, END)
+        assert (found, [done.waiting for done in settled]) == (added, [0, 0])
+        for customer, profile in answered.items():
+            assert batch_profile(settings.lake, CUSTOMER, "customer_id", customer, END) == profile
+        for shop, profile in sold.items():
+            assert batch_profile(settings.lake, SHOP, "seller_id", shop, END) == profile
+    for name, key in (("orders", "order_id"), ("claims", "claim_id")):
+        moved, true = (read_table(lake, name).sort_by(key) for lake in (settings.lake, whole))
+        assert moved[key].equals(true[key])
+    # After the next sync the snapshot knows what the log knew, and nothing counts twice.
+    with connect(settings.lake) as con:
+        build_history(con, SPEC, settings.history)
+    snapshot = HistoryStore(settings.history, settings.live)
+    live: LiveStore = service.service._live
+    assert live.forget_known(snapshot.known(live.logged())) == len(events)
+    reader = ProfileReader(SPEC, CUSTOMER, snapshot)
+    for customer, profile in answered.items():
+        assert reader.read({"customer_id": customer}, END) == profile
+    snapshot.close()
 
 
 ORDER = {
