@@ -5,6 +5,7 @@ ModelError
 ├── TrainingDataError        a training table cannot be used; one sentence per fault, with row counts
 ├── FitError                 a family could not be fitted on data that passed all checks
 ├── FittedMissingError       fitted features of a month are asked for that has not been fitted or synced
+├── TariffError              a tariff, or an edit of one, cannot be used; one sentence per fault and place
 ├── CompileError             a booster is no sum of one- and two-way tables
 ├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
 │   └── MismatchError        it is whole, but made for another product or other feature definitions
@@ -58,6 +59,20 @@ class FitError(ModelError):
 
 class FittedMissingError(ModelError):
     """Fitted features of a month are asked for that has not been fitted, or not been synced."""
+
+
+class TariffError(ModelError):
+    """A tariff, or an edit of one, cannot be used.
+
+    Parameters
+    ----------
+    problems
+        One sentence per fault, with its place in the file.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
 
 
 class CompileError(ModelError):

@@ -1,0 +1,191 @@
+"""Make a tariff from the tables of a model, and measure its cells on the learn rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.errors import TariffError
+from models.links import respond
+from models.risk_model import COMPONENTS
+from models.tables import TableModel
+from models.tariff.rows import pearson_dispersion, row_information
+from models.tariff.scale import Scale, names
+from models.tariff.tariff import Component, Source, Table, Tariff, table_model
+from pricing.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from models.encoding import Encoding
+    from models.families import Objective
+    from models.risk_model import ComponentName, RiskModel
+    from models.tariff.rows import Rows
+    from pricing.product import Product
+
+
+def make_tariff(
+    product: Product,
+    encoding: Encoding,
+    model: RiskModel,
+    learn: Rows,
+    *,
+    source: Source | None = None,
+    base: Mapping[str, str] | None = None,
+) -> Tariff:
+    """Make a tariff from a model whose components are tables.
+
+    Parameters
+    ----------
+    product, encoding
+        What the model rates, and how risks become inputs.
+    model
+        GLM, GA2M or an ensemble of GA2Ms.
+    learn
+        Learn rows; exposure, claims and intervals come from them.
+    source
+        Registered version of the model.
+    base
+        Input -> name of its base level; the level with the largest exposure where absent.
+
+    Raises
+    ------
+    TariffError
+        If a component is no table, or a base level is unknown.
+    """
+    components = []
+    for name, objective in COMPONENTS[model.kind].items():
+        scorer = model.components[name]
+        if not isinstance(scorer, TableModel):
+            raise TariffError(
+                [f"{name} of family {model.family!r} is not made of tables. Hint: distil it into a tariff"]
+            )
+        components.append(_component(name, objective, scorer, encoding))
+    tariff = Tariff(
+        product.code,
+        product.hash,
+        product.currency,
+        model.kind,
+        model.benefit_minor,
+        model.load_minor,
+        encoding,
+        tuple(components),
+        source or Source(family=model.family),
+    )
+    tariff = based(measured(tariff, learn))
+    for key, level in (base or {}).items():
+        tariff = rebased(tariff, key, level)
+    return tariff
+
+
+def based(tariff: Tariff) -> Tariff:
+    """Make the level with the largest exposure of every one-way table the one with relativity 1."""
+    return tariff.map_tables(lambda _, table: _based(table, _largest(table, tariff.encoding)))
+
+
+def rebased(tariff: Tariff, name: str, level: str) -> Tariff:
+    """Make another level of an input the one with relativity 1, in every component; no price moves.
+
+    Parameters
+    ----------
+    tariff
+        Tariff.
+    name, level
+        Input, and name of the level or band.
+
+    Raises
+    ------
+    TariffError
+        If no table has the input, or the table has no such level.
+    """
+    found = False
+
+    def change(_: Component, table: Table) -> Table:
+        nonlocal found
+        if table.inputs != (name,):
+            return table
+        found = True
+        levels = names(table.scales[0], tariff.encoding)
+        if level not in levels:
+            present = [each for each in levels if each]
+            raise TariffError([f"{name} has no level {level!r} ({nearest(level, present) or present})"])
+        return _based(table, levels.index(level))
+
+    tariff = tariff.map_tables(change)
+    if not found:
+        raise TariffError(
+            [f"no table has the input {name!r} ({nearest(name, tariff.encoding.inputs) or 'none is near'})"]
+        )
+    return tariff
+
+
+def measured(tariff: Tariff, rows: Rows) -> Tariff:
+    """Give the tariff with exposure, claims, information and dispersion measured on rows.
+
+    Parameters
+    ----------
+    tariff
+        Tariff; its prices stay.
+    rows
+        Learn rows, or any others.
+    """
+    for component in tariff.components:
+        design = rows.designs[component.name]
+        scorer = table_model(component, tariff.encoding)
+        mean = respond(scorer.predict_raw(design.values), component.link)
+        information = row_information(design, mean)
+        tables = []
+        for table in component.tables:
+            all_cells = table.locate(tariff.encoding, rows.values)
+            cells = table.locate(tariff.encoding, design.values)
+            tables.append(
+                replace(
+                    table,
+                    exposure=_summed(table, all_cells, rows.exposure),
+                    claims=_summed(table, all_cells, rows.claims),
+                    information=_summed(table, cells, information),
+                )
+            )
+        new = replace(component, tables=tuple(tables), dispersion=pearson_dispersion(design, mean))
+        tariff = tariff.with_component(new)
+    return tariff
+
+
+def _summed(table: Table, cells: NDArray[np.int64], amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+    summed = np.bincount(cells, amounts, table.raw.size).reshape(table.raw.shape)
+    return np.asarray(summed, dtype=np.float64)
+
+
+def _component(name: ComponentName, objective: Objective, model: TableModel, encoding: Encoding) -> Component:
+    terms: list[tuple[tuple[int, ...], NDArray[np.float64]]] = [
+        *(((i,), table) for i, table in model.mains.items()),
+        *model.pairs.items(),
+    ]
+    tables = tuple(
+        Table(
+            tuple(Scale.of(encoding.inputs[i], model.axes[i]) for i in key),
+            np.array(raw, dtype=np.float64),
+            0.0,
+            None,
+            np.zeros(raw.shape),
+            np.zeros(raw.shape),
+            np.zeros(raw.shape),
+        )
+        for key, raw in terms
+    )
+    return Component(name, objective, model.link, model.intercept, tables, 1.0)
+
+
+def _largest(table: Table, encoding: Encoding) -> int | None:
+    if len(table.scales) > 1:
+        return None
+    held = np.array([name is not None for name in names(table.scales[0], encoding)])
+    return int(np.argmax(np.where(held, table.exposure, -1.0)))
+
+
+def _based(table: Table, base: int | None) -> Table:
+    return table if base is None else replace(table, base=base, reference=float(table.raw[base]))
