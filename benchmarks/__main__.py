@@ -15,6 +15,7 @@ RESULTS = Path(__file__).parent / "results.json"
 NAMES = (
     "simulate",
     "accuracy",
+    "tables",
     "returns",
     "features",
     "evaluator",
@@ -26,6 +27,12 @@ NAMES = (
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
     "simulate": {"seconds": ("at most", 60.0), "peak_gb": ("at most", 1.0)},
     "accuracy": {"glm": ("at most", 24.15), "gbm": ("at most", 23.65), "ga2m": ("at most", 23.55)},
+    "tables": {
+        "speedup_vs_predict": ("at least", 100.0),
+        "speedup_with_reasons": ("at least", 30.0),
+        "max_abs_diff": ("at most", 1e-12),
+        "one_row_us": ("at most", 20.0),
+    },
     "returns": {"logloss_gain": ("at least", 0.0), "auc_gain": ("at least", 0.0)},
     "credibility": {
         "seconds_17m_orders": ("at most", 10.0),
@@ -73,7 +80,7 @@ def _show(console: Console, name: str, figures: dict[str, float], seconds: float
         missed |= bool(kind) and not met
         table.add_row(
             figure,
-            f"{value:,.4f}",
+            f"{value:,.4f}" if value >= 1e-4 or not value else f"{value:.2e}",
             f"{kind} {bound:g}" if kind else "",
             ("yes" if met else "NO") if kind else "",
         )

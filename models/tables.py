@@ -26,8 +26,70 @@ if TYPE_CHECKING:
 
     from models.links import Link
 
+# Rows at a time, so that cells and sums stay in the processor's cache.
 CHUNK = 8192
+# Most buckets of a grid; beyond, edges are searched.
+BUCKETS = 1 << 16
 FORMAT = "premia-tables-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Buckets of like width with at most one edge in each: a cell by look-up and one comparison.
+
+    The bucket of a value is computed by the same rounded steps as the bucket of an edge, and these never fall
+    as the value rises, so the cell is that of a search, bit for bit.
+
+    Attributes
+    ----------
+    low, high
+        Lowest and highest edge.
+    scale
+        Buckets per unit.
+    below
+        Edges in lower buckets, shape (buckets,).
+    edge
+        The edge within, infinite where there is none, shape (buckets,).
+    """
+
+    low: float
+    high: float
+    scale: float
+    below: NDArray[np.int64]
+    edge: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, edges: NDArray[np.float64]) -> Grid | None:
+        """Build the grid of ascending edges; None where they are too few, or too close for their range."""
+        if not len(edges):
+            return None
+        low, high = float(edges[0]), float(edges[-1])
+        with np.errstate(over="ignore", divide="ignore"):
+            scale = 1.01 / float(np.diff(edges).min()) if len(edges) > 1 else 1.0
+            if not (high - low) * scale < BUCKETS:
+                return None
+        bucket = ((edges - low) * scale).astype(np.int64)
+        if (np.diff(bucket) <= 0).any():
+            return None
+        edge = np.full(bucket[-1] + 1, np.inf)
+        edge[bucket] = edges
+        return cls(low, high, scale, np.searchsorted(bucket, np.arange(len(edge))), edge)
+
+    def locate(self, column: NDArray[np.float64], lost: int) -> NDArray[np.int64]:
+        """Give the number of edges below each value, shape (n,); `lost` for NaN."""
+        held = np.clip(column, self.low, self.high)
+        held -= self.low
+        held *= self.scale
+        absent = np.isnan(held)
+        some = bool(absent.any())
+        if some:
+            held[absent] = 0.0
+        bucket = held.astype(np.int64)
+        cell = self.below.take(bucket)
+        cell += column > self.edge.take(bucket)
+        if some:
+            cell[absent] = lost
+        return cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +118,15 @@ class Axis:
         # NaN sorts behind infinity, so one search also finds the cell "not known".
         return np.append(np.empty(0) if self.edges is None else self.edges, np.inf)
 
+    @cached_property
+    def _grid(self) -> Grid | None:
+        return None if self.edges is None else Grid.of(self.edges)
+
     def locate(self, column: NDArray[np.float64]) -> NDArray[np.int64]:
         """Give the cell of each value, shape (n,)."""
         if self.edges is not None:
+            if self._grid is not None:
+                return self._grid.locate(column, len(self.edges) + 1)
             return np.searchsorted(self._search, column)
         with np.errstate(invalid="ignore"):
             codes = column.astype(np.int64)
@@ -106,10 +174,29 @@ class TableModel:
 
     @cached_property
     def _flat(self) -> tuple[tuple[int, int, int, NDArray[np.float64]], ...]:
-        return tuple(
-            (i, j, table.shape[1], np.ascontiguousarray(table).ravel())
-            for (i, j), table in self.pairs.items()
-        )
+        """Pairs as (i, j, width, cells from the first of the pair on).
+
+        Tables of one first input stand side by side, so that its rows are counted once for all of them.
+        """
+        found: list[tuple[int, int, int, NDArray[np.float64]]] = []
+        for i in dict.fromkeys(pair[0] for pair in self.pairs):
+            group = {pair: table for pair, table in self.pairs.items() if pair[0] == i}
+            beside = np.concatenate(list(group.values()), axis=1)
+            flat, start = np.ascontiguousarray(beside).ravel(), 0
+            for (_, j), table in group.items():
+                found.append((i, j, beside.shape[1], flat[start:]))
+                start += table.shape[1]
+        return tuple(found)
+
+    @cached_property
+    def _doubled(self) -> dict[int, NDArray[np.float64]]:
+        return {i: 2.0 * table for i, table in self.mains.items()}
+
+    def _cells(self, part: NDArray[np.float64]) -> dict[int, NDArray[np.int64]]:
+        return {i: self.axes[i].locate(part[:, i]) for i in self._used}
+
+    def _rows(self, cells: dict[int, NDArray[np.int64]]) -> dict[int, NDArray[np.int64]]:
+        return {i: cells[i] * width for i, width in {i: width for i, _, width, _ in self._flat}.items()}
 
     def predict_raw(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score encoded risks.
@@ -124,16 +211,14 @@ class TableModel:
         ndarray
             Raw scores, shape (n,).
         """
-        out = np.empty(len(values))
+        out = np.full(len(values), self.intercept)
         for start in range(0, len(values), CHUNK):
-            part = values[start : start + CHUNK]
-            cells = {i: self.axes[i].locate(part[:, i]) for i in self._used}
-            total = np.full(len(part), self.intercept)
+            cells, total = self._cells(values[start : start + CHUNK]), out[start : start + CHUNK]
+            rows = self._rows(cells)
             for i, table in self.mains.items():
                 total += table.take(cells[i])
-            for i, j, width, flat in self._flat:
-                total += flat.take(cells[i] * width + cells[j])
-            out[start : start + CHUNK] = total
+            for i, j, _, flat in self._flat:
+                total += flat.take(rows[i] + cells[j])
         return out
 
     def contributions(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,13 +235,19 @@ class TableModel:
             Shape (n, inputs); with the intercept each row adds up to the raw score.
         """
         out = np.zeros((len(values), len(self.axes)), order="F")
-        cells = {i: self.axes[i].locate(values[:, i]) for i in self._used}
-        for i, table in self.mains.items():
-            out[:, i] += table.take(cells[i])
-        for i, j, width, flat in self._flat:
-            half = 0.5 * flat.take(cells[i] * width + cells[j])
-            out[:, i] += half
-            out[:, j] += half
+        for start in range(0, len(values), CHUNK):
+            cells = self._cells(values[start : start + CHUNK])
+            rows = self._rows(cells)
+            # Twice each contribution, halved at the end: that is exact, and one step a pair instead of two.
+            twice = np.zeros((len(self.axes), len(values[start : start + CHUNK])))
+            for i, table in self._doubled.items():
+                twice[i] += table.take(cells[i])
+            for i, j, _, flat in self._flat:
+                found = flat.take(rows[i] + cells[j])
+                twice[i] += found
+                twice[j] += found
+            twice *= 0.5
+            out[start : start + CHUNK] = twice.T
         return out
 
     @cached_property
@@ -195,14 +286,14 @@ class TableModel:
         """Split the raw score of one encoded risk by input, bit-equal to `contributions`."""
         cells = self._cells_one(row)
         _, mains, pairs = self._plain
-        out = [0.0] * len(self.axes)
+        twice = [0.0] * len(self.axes)
         for i, table in mains:
-            out[i] += table[cells[i]]
+            twice[i] += 2.0 * table[cells[i]]
         for i, j, width, flat in pairs:
-            half = 0.5 * flat[cells[i] * width + cells[j]]
-            out[i] += half
-            out[j] += half
-        return out
+            found = flat[cells[i] * width + cells[j]]
+            twice[i] += found
+            twice[j] += found
+        return [0.5 * part for part in twice]
 
     def shifted(self, delta: float) -> TableModel:
         """Give the model with its intercept moved."""

@@ -133,10 +133,23 @@ def fit_ga2m(design: Design, settings: FitSettings) -> TableModel:
     settings
         Seed, threads, rounds, number of pairs.
     """
+    text = boost_pairs(design, settings)
+    return purify(compile_booster(text, design.levels, design.link), design.values, design.weight)
+
+
+def boost_pairs(design: Design, settings: FitSettings) -> str:
+    """Fit a booster whose paths use at most two inputs; LightGBM's text form.
+
+    Parameters
+    ----------
+    design
+        Learn rows.
+    settings
+        Seed, threads, rounds, number of pairs.
+    """
     pairs = choose_pairs(design, settings)
     alone = [[i] for i in range(len(design.inputs)) if not any(i in pair for pair in pairs)]
-    text = _boost(design, settings, [list(pair) for pair in pairs] + alone)
-    return purify(compile_booster(text, design.levels, design.link), design.values, design.weight)
+    return _boost(design, settings, [list(pair) for pair in pairs] + alone)
 
 
 def choose_pairs(design: Design, settings: FitSettings) -> list[tuple[int, int]]:

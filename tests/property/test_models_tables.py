@@ -17,7 +17,7 @@ from models.families.base import Design, FitSettings
 from models.families.boosting import fit_ga2m
 from models.families.glm import fit_glm
 from models.purify import purify
-from models.tables import TableModel, load_tables
+from models.tables import Axis, TableModel, load_tables
 
 LEVELS = (0, 0, 6, 0, 4)
 
@@ -110,6 +110,36 @@ def test_one_row_is_bit_equal_to_the_batch_and_reasons_add_up(rows):
         assert model.predict_raw_one(row) == raw[i]
         assert model.contributions_one(row) == parts[i].tolist()
     np.testing.assert_allclose(model.intercept + parts.sum(axis=1), raw, rtol=0, atol=1e-12)
+
+
+EDGES = st.one_of(
+    st.lists(st.integers(-40, 40).map(lambda k: k + 0.5), min_size=1, max_size=40, unique=True),
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12, unique=True),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6, unique=True),
+)
+
+
+@settings(deadline=None)
+@given(EDGES, st.lists(st.floats(), max_size=20))
+def test_the_grid_finds_the_cells_of_a_search(edges, values):
+    edges = np.unique(edges)  # -0.0 and 0.0 are one edge
+    near = [
+        np.nextafter(edges, np.inf),
+        edges,
+        np.nextafter(edges, -np.inf),
+        -edges,
+        [np.nan, np.inf, -np.inf],
+    ]
+    column = np.concatenate([values, *near])
+    with np.errstate(over="ignore"):  # nextafter of the largest float
+        expected = np.searchsorted(np.append(edges, np.inf), column)
+    np.testing.assert_array_equal(Axis(edges).locate(column), expected)
+
+
+def test_edges_of_ages_and_densities_are_found_by_a_grid():
+    assert Axis(np.arange(18.5, 90.0))._grid is not None
+    assert Axis(np.append(np.arange(1.5, 200.0), [1000.5, 26999.5]))._grid is not None
+    assert Axis(np.array([0.0, 1e-9, 1.0]))._grid is None
 
 
 def test_purified_tables_average_to_zero_over_the_exposure():
