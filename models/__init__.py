@@ -10,6 +10,7 @@ from models.encoding import Encoded, Encoding
 from models.errors import (
     ArtifactError,
     CompileError,
+    DiagnosticError,
     EncodingError,
     FitError,
     FittedMissingError,
@@ -34,6 +35,7 @@ __all__ = [
     "ArtifactError",
     "Bundle",
     "CompileError",
+    "DiagnosticError",
     "Encoded",
     "Encoding",
     "EncodingError",

@@ -6,6 +6,7 @@ ModelError
 ├── FitError                 a family could not be fitted on data that passed all checks
 ├── FittedMissingError       fitted features of a month are asked for that has not been fitted or synced
 ├── TariffError              a tariff, or an edit of one, cannot be used; one sentence per fault and place
+├── DiagnosticError          figures cannot be worked out of these rows; one sentence per fault
 ├── CompileError             a booster is no sum of one- and two-way tables
 ├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
 │   └── MismatchError        it is whole, but made for another product or other feature definitions
@@ -55,6 +56,20 @@ class TrainingDataError(ModelError, ValueError):
 
 class FitError(ModelError):
     """A family could not be fitted on data that passed all checks."""
+
+
+class DiagnosticError(ModelError):
+    """Figures cannot be worked out of these rows.
+
+    Parameters
+    ----------
+    problems
+        One sentence per fault, with the number of rows.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
 
 
 class FittedMissingError(ModelError):

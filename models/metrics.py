@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import xlogy
 from sklearn.metrics import (
     log_loss,
     mean_gamma_deviance,
@@ -19,12 +20,15 @@ from sklearn.metrics import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from models.families.base import Objective
+
     Array = NDArray[np.float64]
 
 __all__ = [
     "actual_over_expected",
     "auc",
     "d2",
+    "deviance_rows",
     "gamma_deviance",
     "gini",
     "logloss",
@@ -32,7 +36,10 @@ __all__ = [
     "poisson_deviance",
     "poisson_deviance_per_exposure",
     "tweedie_deviance",
+    "variance_rows",
 ]
+
+POWER = 1.5
 
 
 def poisson_deviance(count: Array, expected: Array) -> float:
@@ -114,3 +121,42 @@ def gini(actual: Array, rate: Array, weight: Array) -> float:
 def actual_over_expected(actual: Array, expected: Array) -> float:
     """Actual total over expected total."""
     return float(actual.sum() / expected.sum())
+
+
+def deviance_rows(
+    actual: Array, expected: Array, exposure: Array, objective: Objective, power: float = POWER
+) -> Array:
+    """Deviance of each row: exposure x unit deviance of the rates, shape (n,).
+
+    The sum over the number of rows is the deviance per policy, over the exposure the deviance per unit of
+    exposure.
+
+    Parameters
+    ----------
+    actual, expected
+        Totals, shape (n,); expected within the domain of the distribution.
+    exposure
+        Policy-years, claims (gamma) or trials (binary), shape (n,).
+    objective, power
+        Distribution, and the variance power of `tweedie` between 1 and 2.
+    """
+    y, m = actual / exposure, expected / exposure
+    if objective == "poisson":
+        unit = xlogy(y, y / m) - y + m
+    elif objective == "gamma":
+        unit = np.log(m / y) + y / m - 1.0
+    elif objective == "binary":
+        unit = xlogy(y, y / m) + xlogy(1.0 - y, (1.0 - y) / (1.0 - m))
+    else:
+        one, two = 1.0 - power, 2.0 - power
+        unit = y**two / (one * two) - y * m**one / one + m**two / two
+    return np.asarray(2.0 * exposure * unit)
+
+
+def variance_rows(expected: Array, exposure: Array, objective: Objective, power: float = POWER) -> Array:
+    """Variance of each row's total at dispersion 1: exposure x V(rate), V(m) = m, m^2, m^power, m (1 - m)."""
+    m = expected / exposure
+    if objective == "binary":
+        return np.asarray(exposure * m * (1.0 - m))
+    exponent = {"poisson": 1.0, "gamma": 2.0, "tweedie": power}[objective]
+    return np.asarray(exposure * m**exponent)

@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from models.bundle import INDEX, Bundle
 from models.compare import NULL
 from models.errors import PromotionError, RegistryError
-from models.figures import draw_pictures
+from models.pictures import draw_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

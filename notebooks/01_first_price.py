@@ -29,7 +29,7 @@ from data.simulate import simulate
 from data.store import connect
 from features import default_spec
 from models import attach_profiles, train, training_table
-from models.figures import lift_figure, lorenz_figure, one_way_figure
+from models.diagnostics import Units, lift, lorenz, one_way
 from pricing.ladder import build_ladder
 from pricing.plan import read_plan
 from pricing.product import read_product
@@ -76,8 +76,11 @@ result = train(product, table, feature_spec=spec)
 result.comparison
 
 # %%
-display(lift_figure(result.judged), lorenz_figure(result.judged))
-display(one_way_figure(result.judged, result.judged.inputs.index("category")))
+judged, units = result.judged, Units("fen", "cover")
+rows = (judged.actual, {name: judged.expected[name] for name in result.models}, judged.exposure)
+display(lift(*rows, objective="tweedie").figure(units), lorenz(*rows).figure(units))
+category = judged.matrix[:, judged.inputs.index("category")]
+display(one_way(*rows, category, name="category", objective="tweedie").figure(units))
 assert result.comparison.loc["ga2m", "d2"] > 0.1  # history explains much of who returns
 
 # %% [markdown]

@@ -14,8 +14,8 @@ from data.errors import SourceError
 from data.store import connect, write_parquet_atomic
 from models.errors import PromotionError
 from models.families import FitSettings
-from models.figures import draw_pictures
 from models.fitted import ensure_fitted, month_of
+from models.pictures import draw_pictures
 from models.recommend import fit_rates
 from models.registry import Registry
 from models.training import TrainingResult, train
