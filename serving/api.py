@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI, Path, Request, Response
 from serving.events import EventAnswers, EventBatch  # noqa: TC001 - likewise
 from serving.problems import document_problems, install_problems, problem_response
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
+from serving.snapshot import watching
 from serving.wire import (
     ConsentRequest,
     Consents,
@@ -35,7 +36,7 @@ NOT_IN_FORCE: Responses = {409: {**PROBLEM, "description": "The rating plan is n
 NOT_READY: Responses = {503: {**PROBLEM, "description": "No product is in service"}}
 
 
-def _service(request: Request) -> QuoteService:
+async def _service(request: Request) -> QuoteService:
     service: QuoteService = request.app.state.service
     return service
 
@@ -59,7 +60,8 @@ def create_app(open_service: Callable[[], QuoteService]) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = open_service()
         app.state.service = service
-        yield
+        async with watching(service):
+            yield
         service.close()
 
     app = FastAPI(

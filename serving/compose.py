@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from features.load import default_spec
 from models.errors import ArtifactError
-from models.recommend import PurchaseRates
 from models.registry import Registry
 from models.segments import read_segments
 from pricing.errors import DefinitionError, nearest
@@ -15,12 +14,10 @@ from pricing.product import Product, read_product
 from serving.clock import wall_clock
 from serving.engine import InService
 from serving.errors import UnknownProductError
-from serving.history import HistoryStore
 from serving.live import LiveStore
-from serving.profiles import ProfileReader
 from serving.quotes import QuoteStore
-from serving.scores import ScoreStore
 from serving.service import QuoteService
+from serving.snapshot import Snapshots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,34 +113,17 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
     spec = default_spec()
     services, out_of_service = load_services(settings, spec)
     live = LiveStore(settings.live, spec)
-    history = HistoryStore(settings.history, settings.live)
-    live.forget_known(history.known(live.logged()))  # what came with the last sync must not count twice
-    readers = {
-        code: ProfileReader(spec, service.product.profile.features, history, service.product.profile.fitted)
-        for code, service in services.items()
-    }
-    return QuoteService(
+    snapshots = Snapshots(settings, spec, services)
+    service = QuoteService(
         products=services,
         out_of_service=out_of_service,
-        readers=readers,
-        overview=ProfileReader(spec, customer_features(spec), history),
-        rates=PurchaseRates.load(settings.rates) if settings.rates.is_file() else None,
-        scores=ScoreStore(settings.scores) if settings.scores.is_file() else None,
+        snapshot=snapshots.open(),
+        snapshots=snapshots,
         segments=read_segments(spec),
         spec=spec,
-        history=history,
         live=live,
         quotes=QuoteStore(settings.quotes),
         clock=clock or wall_clock(settings.clock),
     )
-
-
-def customer_features(spec: FeatureSpec) -> tuple[str, ...]:
-    """Name what the risk profile of a customer shows: all but raw times, which only feed other features."""
-    return tuple(
-        name
-        for name in spec.names
-        if spec.entity_of(name).keys == ("customer_id",)
-        and not name.endswith("_time")
-        and "_time_" not in name
-    )
+    service.forget_known()
+    return service

@@ -30,10 +30,11 @@ def create_event_table(store: sqlite3.Connection, source: Source) -> None:
             store.execute(f"CREATE INDEX {table}_{key} ON {table} ({key}, time_us)")
 
 
-def insert_statement(source: Source) -> str:
-    """Give the statement that inserts one event of a source."""
-    places = ", ".join("?" * (len(event_columns(source)) + 1))
-    return f"INSERT INTO events_{source.name} VALUES ({places})"  # noqa: S608 - names come from definitions
+def insert_statement(source: Source, *, numbered: bool = False) -> str:
+    """Give the statement that inserts one event of a source, its row number first when it is to have one."""
+    columns = ["rowid"] * numbered + ["time_us", *event_columns(source)]
+    places = ", ".join("?" * len(columns))
+    return f"INSERT INTO events_{source.name} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - from definitions
 
 
 def event_tuple(

@@ -323,6 +323,29 @@ class HistoryStore:
                 found.append((kind, key))
         return found
 
+    def known_events(self) -> list[tuple[str, int]]:
+        """Give (kind, key) of the events in the live log that the snapshot holds, too."""
+        query = " UNION ALL ".join(
+            f"SELECT kind, key FROM live.log JOIN main.known_{kind} USING (key) WHERE kind = '{kind}'"  # noqa: S608
+            for kind in KNOWN
+        )
+        return self._connection.execute(query).fetchall()
+
+    def check(self) -> None:
+        """Read the whole file.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged.
+        """
+        try:
+            found = self._connection.execute("PRAGMA main.quick_check(1)").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        if found != "ok":
+            raise StoreError(f"the serving store is damaged: {found}. Hint: run `premia sync`")
+
     def facts(self, customer_id: int, as_of: datetime) -> CustomerFacts | None:
         """Fetch what is known of a customer; None when nothing is."""
         row = self._connection.execute(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from serving.events import EventStatus
 
 FUTURE_TOLERANCE_US = 5_000_000
+LAYOUT = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
     event_id TEXT PRIMARY KEY, kind TEXT NOT NULL, key INTEGER NOT NULL, customer_id INTEGER NOT NULL,
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS consents (
     customer_id INTEGER NOT NULL, purpose TEXT NOT NULL, granted INTEGER NOT NULL, at_us INTEGER NOT NULL,
     PRIMARY KEY (customer_id, purpose));
 CREATE TABLE IF NOT EXISTS meta (sources TEXT NOT NULL);
+CREATE TEMP TABLE dropped (row INTEGER PRIMARY KEY);
 """
 
 
@@ -115,11 +117,12 @@ class LiveStore:
         if status != "accepted":
             return self._refuse(index, fact.event_id, status, detail, body, now_us), None
         customer = fact.row["customer_id"]
-        self._connection.execute(
+        row = self._connection.execute(
             "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)",
             (fact.event_id, fact.kind, fact.key, customer, now_us, digest, body),
-        )
-        self._apply(fact)
+        ).lastrowid
+        assert row is not None  # noqa: S101 - an insert has one
+        self._apply(row, fact)
         return EventAnswer(index=index, event_id=fact.event_id, status="accepted"), fact
 
     def _judge(
@@ -153,15 +156,16 @@ class LiveStore:
         )
         return EventAnswer(index=index, event_id=event_id, status=status, detail=detail)
 
-    def _apply(self, fact: Fact) -> None:
+    def _apply(self, row: int, fact: Fact) -> None:
+        """Derive from an event; what is derived lies under the event's own row number."""
         for source in self._spec.sources:
             values = event_tuple(source, fact.table, fact.times, fact.row)
             if values is not None:
-                self._connection.execute(insert_statement(source), values)
+                self._connection.execute(insert_statement(source, numbered=True), (row, *values))
 
     def _keep_tables_current(self) -> None:
         """Build the event tables anew from the log when the sources are not those they were built for."""
-        sources = hashlib.sha256(repr(self._spec.sources).encode()).hexdigest()
+        sources = hashlib.sha256(f"{LAYOUT} {self._spec.sources!r}".encode()).hexdigest()
         if self._connection.execute("SELECT sources FROM meta").fetchone() == (sources,):
             return
         with self._connection:
@@ -172,33 +176,33 @@ class LiveStore:
                 self._connection.execute(f'DROP TABLE "{name}"')
             for source in self._spec.sources:
                 create_event_table(self._connection, source)
-            for (body,) in self._connection.execute("SELECT body FROM log ORDER BY rowid").fetchall():
-                self._apply(read_event(json.loads(body)))
+            for row, body in self._connection.execute("SELECT rowid, body FROM log ORDER BY 1").fetchall():
+                self._apply(row, read_event(json.loads(body)))
             self._connection.execute("DELETE FROM meta")
             self._connection.execute("INSERT INTO meta VALUES (?)", (sources,))
 
-    def forget_known(self, known: Iterable[tuple[str, int]]) -> int:
-        """Drop events that a new snapshot holds, so that none counts twice; give their number.
+    def forget(self, known: Iterable[tuple[str, int]]) -> int:
+        """Drop events; give their number.
 
         Parameters
         ----------
         known
-            (kind, key) of orders, returns and claims of the snapshot.
+            (kind, key) of orders, returns and claims, as the log has them.
         """
-        pairs = list(known)
-        if not pairs:
-            return 0
         with self._connection:
-            before = self._connection.total_changes
-            self._connection.executemany("DELETE FROM log WHERE kind = ? AND key = ?", pairs)
-            dropped = self._connection.total_changes - before
-            self._connection.execute("DELETE FROM meta")
-        self._keep_tables_current()
-        return dropped
+            self._connection.execute("DELETE FROM dropped")
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO dropped SELECT rowid FROM log WHERE kind = ? AND key = ?", known
+            )
+            return self._drop()
 
-    def logged(self) -> list[tuple[str, int]]:
-        """Give (kind, key) of every event in the log."""
-        return [(kind, key) for kind, key in self._connection.execute("SELECT kind, key FROM log")]
+    def _drop(self) -> int:
+        """Delete the events of the table ``dropped`` and what was derived from them, within a transaction."""
+        for source in self._spec.sources:
+            self._connection.execute(
+                f"DELETE FROM events_{source.name} WHERE rowid IN (SELECT row FROM dropped)"  # noqa: S608
+            )
+        return self._connection.execute("DELETE FROM log WHERE rowid IN (SELECT row FROM dropped)").rowcount
 
     def facts(self) -> Iterator[tuple[Fact, int]]:
         """Give every event in the log, and when it was received in microseconds since 1970."""
@@ -239,12 +243,13 @@ class LiveStore:
         """Remove every event, refused event and consent of a customer; give the rows removed."""
         with self._connection:
             before = self._connection.total_changes
-            self._connection.execute("DELETE FROM log WHERE customer_id = ?", (customer_id,))
             self._connection.execute("DELETE FROM consents WHERE customer_id = ?", (customer_id,))
             self._connection.execute(
                 "DELETE FROM refused WHERE json_extract(body, '$.customer_id') = ?", (customer_id,)
             )
             removed = self._connection.total_changes - before
-            self._connection.execute("DELETE FROM meta")
-        self._keep_tables_current()
-        return removed
+            self._connection.execute("DELETE FROM dropped")
+            self._connection.execute(
+                "INSERT INTO dropped SELECT rowid FROM log WHERE customer_id = ?", (customer_id,)
+            )
+            return removed + self._drop()

@@ -25,17 +25,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from features.spec import FeatureSpec
-    from models.recommend import PurchaseRates
     from models.segments import Segmentation
     from pricing.factors import FactorValue
     from serving.clock import Clock
     from serving.engine import InService
     from serving.events import EventAnswers, EventBatch
-    from serving.history import HistoryStore
     from serving.live import LiveStore
-    from serving.profiles import ProfileReader
     from serving.quotes import QuoteStore
-    from serving.scores import ScoreStore
+    from serving.snapshot import Snapshot, Snapshots
     from serving.wire import (
         ProductInfo,
         Quote,
@@ -53,42 +50,34 @@ class QuoteService:
     ----------
     products, out_of_service
         What prices each product, and why the others do not serve, by code.
-    readers
-        Profile reader by product code.
-    overview
-        Profile reader of the customer's risk profile as people see it.
-    rates, scores
-        Purchase rates of the recommender and scores of all customers; None when there are none yet.
+    snapshot
+        What is known as of the last sync, with a profile reader for each product in service.
     segments
         Portraits of customers.
-    spec, history, live, quotes, clock
-        Feature definitions, snapshot of the histories, events since then, quote store, and the time.
+    spec, live, quotes, clock
+        Feature definitions, events since the snapshot, quote store, and the time.
+    snapshots
+        Where newer snapshots come from; None when there will be no other.
     """
 
     def __init__(
         self,
         products: Mapping[str, InService],
         out_of_service: Mapping[str, str],
-        readers: Mapping[str, ProfileReader],
-        overview: ProfileReader,
-        rates: PurchaseRates | None,
-        scores: ScoreStore | None,
+        snapshot: Snapshot,
         segments: Segmentation,
         spec: FeatureSpec,
-        history: HistoryStore,
         live: LiveStore,
         quotes: QuoteStore,
         clock: Clock,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.products = dict(products)
         self.out_of_service = dict(out_of_service)
-        self._readers = dict(readers)
-        self._overview = overview
-        self._rates = rates
-        self._scores = scores
+        self.snapshot = snapshot
+        self.snapshots = snapshots
         self._segments = segments
         self._spec = spec
-        self._history = history
         self._live = live
         self._quotes = quotes
         self._clock = clock
@@ -117,7 +106,7 @@ class QuoteService:
             decision=decision,
             risk=risk,
             profile=profile,
-            withheld=self._readers[request.product].withheld(withdrawn),
+            withheld=self.snapshot.readers[request.product].withheld(withdrawn),
             spec=self._spec,
             created_at=now,
             expires_at=now + timedelta(minutes=service.product.quote_valid_minutes),
@@ -136,6 +125,16 @@ class QuoteService:
             )
         )
         return quote
+
+    def take(self, snapshot: Snapshot) -> int:
+        """Serve from another snapshot from the next request on; give the events of the log that it holds."""
+        before, self.snapshot = self.snapshot, snapshot
+        before.close()
+        return self.forget_known()
+
+    def forget_known(self) -> int:
+        """Drop events that the snapshot holds from the log, so that none counts twice; give their number."""
+        return self._live.forget(self.snapshot.history.known_events())
 
     def get_quote(self, quote_id: str) -> Quote:
         """Give a stored quote as it was answered; one past its time is `expired`.
@@ -162,19 +161,20 @@ class QuoteService:
         now = self._clock()
         facts = self._known_customer(customer_id, now)
         withdrawn = self._withdrawn(customer_id)
-        values = self._overview.read({"customer_id": customer_id}, now, withdrawn)
-        withheld = self._overview.withheld(withdrawn)
+        values = self.snapshot.overview.read({"customer_id": customer_id}, now, withdrawn)
+        withheld = self.snapshot.overview.withheld(withdrawn)
         segment = None if set(self._segments.fields) & set(withheld) else self._segments.segment_of(values)
-        scores = self._scores.read(customer_id) if self._scores and not withheld else []
+        stored = self.snapshot.scores
+        scores = stored.read(customer_id) if stored and not withheld else []
         return views.profile_view(facts, values, withheld, segment, scores, self._spec, now)
 
     def take_events(self, batch: EventBatch) -> EventAnswers:
         """Take events; those accepted are on the disk when this returns, and the next quote sees them."""
         named = [(event.get("type"), event.get("claim_id", event.get("order_id"))) for event in batch.events]
         keys = [(kind, key) for kind, key in named if isinstance(kind, str) and isinstance(key, int)]
-        answers, facts = self._live.accept(batch.events, self._clock(), self._history.known(keys))
+        answers, facts = self._live.accept(batch.events, self._clock(), self.snapshot.history.known(keys))
         for seller in {fact.row["seller_id"] for fact in facts}:
-            for reader in (*self._readers.values(), self._overview):
+            for reader in (*self.snapshot.readers.values(), self.snapshot.overview):
                 if isinstance(seller, int):
                     reader.forget(seller)
         return answers
@@ -211,7 +211,7 @@ class QuoteService:
             facts.as_facts(now),
             facts.held,
             [service.product for service in self.products.values()],
-            self._rates,
+            self.snapshot.rates,
             request.k,
             scene=request.scene,
         )
@@ -220,16 +220,14 @@ class QuoteService:
     def list_products(self) -> list[ProductInfo]:
         """Describe the products in service, by code."""
         return [
-            views.product_view(service, self._readers[code].keys)
+            views.product_view(service, self.snapshot.readers[code].keys)
             for code, service in sorted(self.products.items())
         ]
 
     def close(self) -> None:
         """Give the stores back."""
-        self._history.close()
+        self.snapshot.close()
         self._live.close()
-        if self._scores:
-            self._scores.close()
         self._quotes.close()
 
     def _in_service(self, product: str) -> InService:
@@ -240,7 +238,7 @@ class QuoteService:
     def _profile(
         self, request: QuoteRequest, risk: Mapping[str, FactorValue], now: datetime, withdrawn: Set[str]
     ) -> dict[str, int | float | None]:
-        reader = self._readers[request.product]
+        reader = self.snapshot.readers[request.product]
         levels = {name: value for name, value in risk.items() if isinstance(value, str)}
         keys = {**levels, "customer_id": request.customer_id, "seller_id": request.seller_id}
         for column in reader.keys:
@@ -255,11 +253,11 @@ class QuoteService:
     def _facts(
         self, customer_id: int | None, now: datetime
     ) -> tuple[dict[str, float | str | bool | None], bool]:
-        facts = None if customer_id is None else self._history.facts(customer_id, now)
+        facts = None if customer_id is None else self.snapshot.history.facts(customer_id, now)
         return ({}, False) if facts is None else (facts.as_facts(now), True)
 
     def _known_customer(self, customer_id: int, now: datetime) -> CustomerFacts:
-        facts = self._history.facts(customer_id, now)
+        facts = self.snapshot.history.facts(customer_id, now)
         if facts is None:
             if not self._live.has_events(customer_id):
                 raise UnknownCustomerError(

@@ -20,13 +20,14 @@ from data.store import connect
 from features.load import default_spec
 from pricing.errors import PlanNotEffectiveError, PricingError
 from serving.api import create_app
-from serving.compose import customer_features, open_service
+from serving.compose import open_service
 from serving.errors import ServingError
 from serving.history import build_history
 from serving.problems import MEDIA_TYPE, PROBLEMS
 from serving.quotes import QuoteStore
 from serving.service import QuoteService
 from serving.settings import Settings
+from serving.snapshot import customer_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,6 @@ from features.load import default_spec
 from features.profiles import build_profiles
 from models.segments import read_segments
 from serving.api import create_app
-from serving.compose import customer_features
 from serving.history import HistoryStore, build_history, erase_from_history
 from serving.ingest_live import ingest_live
 from serving.live import LiveStore
@@ -27,6 +26,7 @@ from serving.profiles import ProfileReader
 from serving.quotes import QuoteStore
 from serving.service import QuoteService
 from serving.settings import Settings
+from serving.snapshot import Snapshot, customer_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,13 +60,11 @@ class Service:
         self.service = QuoteService(
             products={},
             out_of_service={},
-            readers={"shop": self.shop},
-            overview=ProfileReader(SPEC, CUSTOMER, history),
-            rates=None,
-            scores=None,
+            snapshot=Snapshot(
+                (), history, {"shop": self.shop}, ProfileReader(SPEC, CUSTOMER, history), None, None
+            ),
             segments=read_segments(SPEC),
             spec=SPEC,
-            history=history,
             live=live,
             quotes=QuoteStore(folder / "quotes.sqlite"),
             clock=lambda: self.now,
@@ -246,7 +244,7 @@ def _moved(
         build_history(con, SPEC, settings.history)
     snapshot = HistoryStore(settings.history, settings.live)
     live: LiveStore = service.service._live
-    assert live.forget_known(snapshot.known(live.logged())) == len(events)
+    assert live.forget(snapshot.known_events()) == len(events)
     reader = ProfileReader(SPEC, CUSTOMER, snapshot)
     for customer, profile in answered.items():
         assert reader.read({"customer_id": customer}, END) == profile
@@ -330,7 +328,7 @@ def test_what_was_answered_survives_a_restart_and_a_sync(
     with connect(whole) as con:
         build_history(con, SPEC, tmp_path / "history.sqlite")
     snapshot = HistoryStore(tmp_path / "history.sqlite", tmp_path / "live.sqlite")
-    assert live.forget_known(snapshot.known(live.logged())) == 1, "the order that came with the sync"
+    assert live.forget(snapshot.known_events()) == 1, "the order that came with the sync"
     reader = ProfileReader(SPEC, CUSTOMER, snapshot)
     assert reader.read({"customer_id": event["customer_id"]}, known + MICROSECOND)["orders_365d"] == expected
     snapshot.close()
