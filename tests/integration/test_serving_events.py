@@ -159,12 +159,17 @@ def history(whole: Path) -> list[tuple[dt.datetime, dict[str, Any]]]:
 def batch_profile(
     whole: Path, names: tuple[str, ...], key: str, value: int, as_of: dt.datetime
 ) -> dict[str, Any]:
-    label = {"row_id": [0], key: [value], "as_of": pa.array([as_of], pa.timestamp("us"))}
+    return batch_profiles(whole, names, key, [value], as_of)[value]
+
+
+def batch_profiles(
+    whole: Path, names: tuple[str, ...], key: str, values: list[int], as_of: dt.datetime
+) -> dict[int, dict[str, Any]]:
+    moments = pa.array([as_of] * len(values), pa.timestamp("us"))
+    labels = pa.table({"row_id": list(range(len(values))), key: values, "as_of": moments})
     with connect(whole) as con:
-        row: dict[str, Any] = (
-            build_profiles(con, pa.table(label), SPEC, names).drop_columns(["row_id"]).to_pylist()[0]
-        )
-    return row
+        rows = build_profiles(con, labels, SPEC, names).drop_columns(["row_id"]).to_pylist()
+    return dict(zip(values, rows, strict=True))
 
 
 def test_replaying_a_history_gives_the_batch_s_features_at_every_step(
@@ -232,10 +237,8 @@ def _moved(
     for added in (len(events), 0):
         found, settled = ingest_live(settings, SPEC, END)
         assert (found, [done.waiting for done in settled]) == (added, [0, 0])
-        for customer, profile in answered.items():
-            assert batch_profile(settings.lake, CUSTOMER, "customer_id", customer, END) == profile
-        for shop, profile in sold.items():
-            assert batch_profile(settings.lake, SHOP, "seller_id", shop, END) == profile
+        assert batch_profiles(settings.lake, CUSTOMER, "customer_id", list(answered), END) == answered
+        assert batch_profiles(settings.lake, SHOP, "seller_id", list(sold), END) == sold
     for name, key in (("orders", "order_id"), ("claims", "claim_id")):
         moved, true = (read_table(lake, name).sort_by(key) for lake in (settings.lake, whole))
         assert moved[key].equals(true[key])
