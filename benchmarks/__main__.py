@@ -22,6 +22,7 @@ NAMES = (
     "events",
     "credibility",
     "incremental",
+    "optimiser",
 )
 # figure -> (at most | at least, value)
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
@@ -46,6 +47,14 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "growth": ("at most", 10.0),
     },
     "evaluator": {"p50_us": ("at most", 25.0), "store_p99_us": ("at most", 100.0)},
+    "optimiser": {
+        "one_s": ("at most", 2.0),
+        "seg_s": ("at most", 15.0),
+        "peak_gb": ("at most", 0.7),
+        "gap": ("at most", 1e-7),
+        "violations": ("at most", 0.0),
+        "large_s": ("at most", 40.0),
+    },
     "incremental": {"vs_full": ("at most", 0.10), "equal": ("at least", 1.0)},
 }
 

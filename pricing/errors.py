@@ -7,6 +7,8 @@ PricingError
 ├── PlanNotEffectiveError    the plan is not in force on the date asked for
 ├── TechnicalPremiumError    the risk premium is no number that a price can rest on
 ├── CorridorError            the price lies outside what is filed
+├── BookError                a book, a ladder or a constraint that cannot be optimised; one sentence per fault
+├── InfeasibleError          no prices meet all constraints; holds those that conflict
 └── CurrencyError            two currencies met in one sum
 """
 
@@ -114,6 +116,44 @@ class CorridorError(PricingError):
         super().__init__(
             f"price of {price_minor} minor units lies outside the corridor filed in plan {plan}: "
             f"{lowest_minor} to {highest_minor}"
+        )
+
+
+class BookError(PricingError):
+    """A book, a ladder of prices or a constraint that cannot be optimised.
+
+    Parameters
+    ----------
+    problems
+        One sentence per fault, with the number of policies.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class InfeasibleError(PricingError):
+    """No prices within the bounds meet all constraints.
+
+    Attributes
+    ----------
+    conflicting
+        Names of constraints that cannot be met together; without any one of them the others can.
+    best
+        Constraint -> what it could have to spare at most if it stood alone (negative: cannot be met at all).
+    """
+
+    def __init__(self, conflicting: Sequence[str], best: dict[str, float]) -> None:
+        self.conflicting = tuple(conflicting)
+        self.best = best
+        alone = [f"{name!r} misses by {-best[name]:,.6g} at best" for name in conflicting if best[name] < 0]
+        text = "cannot be met" if len(self.conflicting) == 1 else "cannot be met together"
+        named = ", ".join(repr(name) for name in self.conflicting)
+        super().__init__(
+            f"constraints {named} {text} within the allowed prices"
+            + (f": {'; '.join(alone)}" if alone else "")
+            + ". Hint: loosen one of them, or widen corridor and caps"
         )
 
 
