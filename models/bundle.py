@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ class Bundle:
         Libraries it was trained with.
     summary
         Rows, claims, figures on test rows, settings.
+    attachments
+        Texts that belong to the model, by file name: for a tariff where each cell comes from.
     """
 
     product: Product
@@ -59,6 +61,7 @@ class Bundle:
     model: RiskModel
     versions: dict[str, str]
     summary: dict[str, float | int | str]
+    attachments: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -68,9 +71,10 @@ class Bundle:
         encoding: Encoding,
         spec_hash: str,
         summary: Mapping[str, float | int | str],
+        attachments: Mapping[str, str] | None = None,
     ) -> Bundle:
         """Put a freshly trained model together with the versions of the libraries at work."""
-        return cls(product, spec_hash, encoding, model, library_versions(), dict(summary))
+        return cls(product, spec_hash, encoding, model, library_versions(), dict(summary), attachments or {})
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -157,6 +161,9 @@ class Bundle:
         files = [folder / "product.json", folder / "encoding.json"]
         for name, scorer in self.model.components.items():
             files += scorer.save(folder, name)
+        for attached, text in self.attachments.items():
+            (folder / attached).write_text(text, encoding="utf-8")
+            files.append(folder / attached)
         index = {
             "format": FORMAT,
             "product": self.product.code,
@@ -169,6 +176,7 @@ class Bundle:
             "load_minor": self.model.load_minor,
             "versions": self.versions,
             "summary": self.summary,
+            "attachments": sorted(self.attachments),
             "files": {path.name: _checksum(path) for path in sorted(files)},
         }
         (folder / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -216,7 +224,18 @@ class Bundle:
                 index["benefit_minor"],
                 index["load_minor"],
             )
-            bundle = cls(product, index["spec_hash"], encoding, model, index["versions"], index["summary"])
+            attachments = {
+                name: (folder / name).read_text(encoding="utf-8") for name in index.get("attachments", ())
+            }
+            bundle = cls(
+                product,
+                index["spec_hash"],
+                encoding,
+                model,
+                index["versions"],
+                index["summary"],
+                attachments,
+            )
             stored = str(index["product_hash"])
         except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
             raise ArtifactError(f"{folder.name}: content does not fit {FORMAT}: {error}") from error

@@ -115,7 +115,7 @@ class Registry:
         str
             The new version of ``premia-<product>``.
         """
-        name, champion = model_name(result.product.code), result.product.models.champion
+        name, champion = model_name(result.product.code), result.champion
         with _quiet():
             run = self._client.create_run(self._experiment(name), tags={FAMILY: champion}).info.run_id
             for key, value in result.summary.items():
@@ -227,6 +227,25 @@ class Registry:
         folder = self._run_folder(run) / family
         bundle = Bundle.load(folder, expected_product=expected_product, expected_spec=expected_spec)
         return Promoted(version, bundle, hashlib.sha256((folder / INDEX).read_bytes()).hexdigest())
+
+    def stored(self, product: str, version: str | int, family: str | None = None) -> tuple[Bundle, str]:
+        """Load a version with the sha256 of its artifact; the family it was proposed with when none is named.
+
+        Raises
+        ------
+        RegistryError
+            If there is no such version, or it has no such family.
+        """
+        run = self._run_of(product, version)
+        with _quiet():
+            chosen = family or self._client.get_run(run).data.tags[FAMILY]
+        folder = self._run_folder(run) / chosen
+        if not folder.is_dir():
+            present = ", ".join(sorted(path.parent.name for path in folder.parent.glob(f"*/{INDEX}")))
+            raise RegistryError(
+                f"version {version} of {product!r} has no family {chosen!r}; families: {present}"
+            )
+        return Bundle.load(folder), hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
 
     def load_champion(self, product: str) -> Bundle:
         """Load the model that prices a product.

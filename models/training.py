@@ -19,7 +19,7 @@ from models.splits import group_keys, split_rows
 from pricing.money import to_minor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
     import pyarrow as pa
@@ -53,6 +53,10 @@ class TrainingResult:
         What the pictures are drawn from.
     summary
         Rows, claims, exposure, seconds, settings: plain numbers and texts.
+    proposed
+        Family that is proposed in place of the product's, such as a tariff; empty for the product's.
+    attachments
+        Texts stored with the proposed family, by file name.
     """
 
     product: Product
@@ -62,12 +66,19 @@ class TrainingResult:
     comparison: pd.DataFrame
     judged: Judged
     summary: dict[str, float | int | str] = field(default_factory=dict)
+    proposed: str = EMPTY
+    attachments: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def champion(self) -> str:
+        """Family that is proposed: the product's, unless another was named."""
+        return self.proposed or self.product.models.champion
 
     def bundle(self, family: str | None = None) -> Bundle:
         """Give one family (the product's champion when absent) as what serves and is stored."""
         from models.bundle import Bundle  # here, since a bundle is also what this module's callers import
 
-        chosen = family or self.product.models.champion
+        chosen = family or self.champion
         figures = {
             str(name): float(value)
             for name, value in self.comparison.loc[chosen].items()
@@ -81,6 +92,7 @@ class TrainingResult:
             # Without the seconds, so that the same training gives the same bytes.
             {key: value for key, value in self.summary.items() if not key.startswith("seconds_")}
             | {f"test_{name}": value for name, value in figures.items()},
+            self.attachments if chosen == self.champion else None,
         )
 
 
@@ -115,11 +127,11 @@ def train(
     settings = settings or FitSettings()
     report = progress or (lambda step, share: None)
     report("check the table", 0.0)
-    encoding, matrix, observed = _read(product, table)
+    encoding, matrix, observed = read_table(product, table)
     rows = split_rows(product.split, table)
     groups = group_keys(product.split, table)
     # Only a split by time has a buffer, and only one by group has groups, so groups need no cutting.
-    matrix, observed, test = _without_buffer(matrix, observed, rows)
+    matrix, observed, test = without_buffer(matrix, observed, rows)
     for part, name in ((~test, "learn"), (test, "test")):
         check_enough(observed.count[part], observed.exposure[part], name, product.response.kind)
     models: dict[str, RiskModel] = {}
@@ -143,7 +155,9 @@ def train(
         models,
         judged.comparison,
         judged,
-        _summary(observed, test, settings, seconds) | {"buffer_rows": int(rows.out.sum())},
+        data_facts(observed, test, int(rows.out.sum()))
+        | {"seed": settings.seed, "rounds": settings.rounds, "learning_rate": settings.learning_rate}
+        | {f"seconds_{family}": round(value, 3) for family, value in seconds.items()},
     )
 
 
@@ -235,7 +249,8 @@ def _target(
     return learn, capped[learn] / exposure[learn], exposure[learn], float(capped[learn].sum())
 
 
-def _read(product: Product, table: pa.Table) -> tuple[Encoding, NDArray[np.float64], Observed]:
+def read_table(product: Product, table: pa.Table) -> tuple[Encoding, NDArray[np.float64], Observed]:
+    """Encode a training table and read what happened, or name every fault."""
     problems: list[str] = []
     encoding = Encoding.of(product)
     try:
@@ -252,7 +267,7 @@ def _read(product: Product, table: pa.Table) -> tuple[Encoding, NDArray[np.float
     return encoding, encoded.matrix, observed
 
 
-def _without_buffer(
+def without_buffer(
     matrix: NDArray[np.float64], observed: Observed, rows: SplitRows
 ) -> tuple[NDArray[np.float64], Observed, NDArray[np.bool_]]:
     """Give inputs, responses and the test mask of the rows that are learned from or judged by."""
@@ -262,13 +277,11 @@ def _without_buffer(
     return matrix[kept], observed.take(kept), rows.test[kept]
 
 
-def _summary(
-    observed: Observed, test: NDArray[np.bool_], settings: FitSettings, seconds: dict[str, float]
-) -> dict[str, float | int | str]:
-    summary: dict[str, float | int | str] = {}
+def data_facts(observed: Observed, test: NDArray[np.bool_], out: int) -> dict[str, float | int | str]:
+    """Give rows, claims and exposure of both sides of a split, and the rows that are on neither."""
+    facts: dict[str, float | int | str] = {}
     for name, rows in (("learn", ~test), ("test", test)):
-        summary[f"{name}_rows"] = int(rows.sum())
-        summary[f"{name}_claims"] = float(observed.count[rows].sum())
-        summary[f"{name}_exposure"] = float(observed.exposure[rows].sum())
-    summary |= {"seed": settings.seed, "rounds": settings.rounds, "learning_rate": settings.learning_rate}
-    return summary | {f"seconds_{family}": round(value, 3) for family, value in seconds.items()}
+        facts[f"{name}_rows"] = int(rows.sum())
+        facts[f"{name}_claims"] = float(observed.count[rows].sum())
+        facts[f"{name}_exposure"] = float(observed.exposure[rows].sum())
+    return facts | {"buffer_rows": out}

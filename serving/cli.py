@@ -26,6 +26,7 @@ from serving.api import create_app
 from serving.cli_features import app as features_app
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
+from serving.cli_tariff import app as tariff_app
 from serving.compose import find_product, load_services, open_service
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
@@ -47,6 +48,7 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Pricing for internet insurance."
 )
 app.add_typer(features_app, name="features")
+app.add_typer(tariff_app, name="tariff")
 console = Console()
 
 Lake = Annotated[

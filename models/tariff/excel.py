@@ -16,7 +16,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
 
 from models.errors import TariffError
-from models.tariff.form import BASE_RATE, Key, Line, edited, table_cells
+from models.tariff.form import BASE_RATE, Key, Line, table_cells
 from models.tariff.scale import label
 from models.tariff.state import pack, tariff_hash, unpack
 
@@ -75,20 +75,13 @@ def write_excel(tariff: Tariff, path: Path) -> None:
     book.save(path)
 
 
-def read_excel(path: Path, editor: str) -> Tariff:
-    """Read a tariff from a workbook, with the relativities that were edited.
-
-    Parameters
-    ----------
-    path
-        As written by `write_excel`.
-    editor
-        Who edited it.
+def read_excel(path: Path) -> tuple[Tariff, list[Line]]:
+    """Read from a workbook the tariff as it was written, and the lines as they came back.
 
     Raises
     ------
     TariffError
-        If it is no such workbook, or naming sheet and cell of everything that may not be.
+        If it is no such workbook, or naming sheet and cell of what is not of this tariff.
     """
     try:
         book = openpyxl.load_workbook(path, data_only=True)
@@ -103,7 +96,7 @@ def read_excel(path: Path, editor: str) -> Tariff:
         )
     tariff = unpack([str(row[0]) for row in book[STATE].iter_rows(max_col=1, values_only=True)])
     _check_cover(book[COVER], tariff)
-    return edited(tariff, list(_lines(book, tariff)), editor)
+    return tariff, list(_lines(book, tariff))
 
 
 def sheet_titles(tariff: Tariff) -> dict[tuple[str, str], str]:

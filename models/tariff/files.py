@@ -38,13 +38,13 @@ def write_csv(tariff: Tariff, path: Path) -> None:
     path.write_text(out.getvalue(), encoding="utf-8")
 
 
-def read_csv(path: Path, editor: str) -> Tariff:
-    """Read a tariff from CSV, with the relativities that were edited.
+def read_csv(path: Path) -> tuple[Tariff, list[Line]]:
+    """Read from CSV the tariff as it was written, and the lines as they came back.
 
     Raises
     ------
     TariffError
-        If it is no such file, or naming the line and column of everything that may not be.
+        If it is no such file, or not of this tariff.
     """
     try:
         content = path.read_text(encoding="utf-8-sig")
@@ -70,7 +70,7 @@ def read_csv(path: Path, editor: str) -> Tariff:
         lines.append(_line(fields, f"line {number}"))
     if problems:
         raise TariffError(problems)
-    return edited(tariff, lines, editor)
+    return tariff, lines
 
 
 def write_json(tariff: Tariff, path: Path) -> None:
@@ -82,13 +82,13 @@ def write_json(tariff: Tariff, path: Path) -> None:
     )
 
 
-def read_json(path: Path, editor: str) -> Tariff:
-    """Read a tariff from JSON, with the relativities that were edited.
+def read_json(path: Path) -> tuple[Tariff, list[Line]]:
+    """Read from JSON the tariff as it was written, and the lines as they came back.
 
     Raises
     ------
     TariffError
-        If it is no such file, or naming the cell and field of everything that may not be.
+        If it is no such file, or not of this tariff.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -103,7 +103,7 @@ def read_json(path: Path, editor: str) -> Tariff:
         key = Key(*(str(cell.get(name, "")) for name in COLUMNS[:4]))
         values = {name: cell.get(name) for name in NUMBERS}
         lines.append(Line(key, values, _places(f"cells[{number}]")))
-    return edited(tariff, lines, editor)
+    return tariff, lines
 
 
 WRITERS: dict[str, Callable[[Tariff, Path], None]] = {
@@ -111,7 +111,7 @@ WRITERS: dict[str, Callable[[Tariff, Path], None]] = {
     ".csv": write_csv,
     ".json": write_json,
 }
-READERS: dict[str, Callable[[Path, str], Tariff]] = {
+READERS: dict[str, Callable[[Path], tuple[Tariff, list[Line]]]] = {
     ".xlsx": read_excel,
     ".csv": read_csv,
     ".json": read_json,
@@ -164,8 +164,18 @@ def read_tariff(path: Path, editor: str = "") -> Tariff:
     TariffError
         Naming the place of everything that may not be.
     """
+    tariff, lines = _read(path)
+    return edited(tariff, lines, editor)
+
+
+def read_unedited(path: Path) -> Tariff:
+    """Read a tariff as it was written, whatever was edited since."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Tariff, list[Line]]:
     _known(path)
-    return READERS[path.suffix](path, editor)
+    return READERS[path.suffix](path)
 
 
 def _known(path: Path) -> None:

@@ -53,11 +53,18 @@ class Scale:
         """Number of cells, the one for "not known" or other codes included."""
         return max(self.groups, default=-1) + 2 if self.edges is None else len(self.edges) + 2
 
+    @property
+    def axis(self) -> Axis:
+        """The axis with a cell per band, or per level."""
+        if self.edges is None:
+            return Axis(None, len(self.groups))
+        return Axis(np.array(self.edges, dtype=np.float64))
+
     def locate(self, column: NDArray[np.float64]) -> NDArray[np.int64]:
         """Give the cell of each encoded value, shape (n,)."""
         if self.edges is not None:
-            return Axis(np.array(self.edges, dtype=np.float64)).locate(column)
-        codes = Axis(None, len(self.groups)).locate(column)
+            return self.axis.locate(column)
+        codes = self.axis.locate(column)
         return np.array([*self.groups, self.cells - 1], dtype=np.int64).take(codes)
 
     def spread(self, axis: Axis) -> NDArray[np.int64]:

@@ -1,0 +1,144 @@
+"""A tariff as a version that is compared, approved and served like any model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from models.compare import judge
+from models.errors import MismatchError, TariffError
+from models.splits import split_rows
+from models.tariff.making import make_tariff, measured, rebased
+from models.tariff.rows import Rows
+from models.tariff.state import from_state, tariff_hash, to_state
+from models.tariff.tariff import FAMILY, Source, Tariff
+from models.training import TrainingResult, data_facts, read_table, without_buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from models.bundle import Bundle
+    from pricing.product import Product
+
+ATTACHMENT = "tariff.json"
+
+
+def tariff_rows(product: Product, table: pa.Table) -> tuple[Rows, Rows]:
+    """Give learn and test rows of a training table, split as the product file says.
+
+    Raises
+    ------
+    TrainingDataError
+        If the table cannot be used, with row counts.
+    """
+    encoding, values, observed = read_table(product, table)
+    values, observed, test = without_buffer(values, observed, split_rows(product.split, table))
+    return tuple(Rows.of(product, encoding, values, observed, part) for part in (~test, test))  # type: ignore[return-value]
+
+
+def tariff_of(bundle: Bundle, source: Source, learn: Rows, base: Mapping[str, str] | None = None) -> Tariff:
+    """Give the tariff of a stored model; one that was stored as a tariff keeps its records and changes.
+
+    Parameters
+    ----------
+    bundle
+        Stored model.
+    source
+        Its version and hash.
+    learn
+        Learn rows; exposure, claims and intervals come from them.
+    base
+        Input -> name of its base level, where it shall be another.
+    """
+    if ATTACHMENT not in bundle.attachments:
+        return make_tariff(bundle.product, bundle.encoding, bundle.model, learn, source=source, base=base)
+    tariff = replace(from_state(json.loads(bundle.attachments[ATTACHMENT])), source=source)
+    tariff = measured(tariff, learn)
+    for name, level in (base or {}).items():
+        tariff = rebased(tariff, name, level)
+    return tariff
+
+
+def propose(tariff: Tariff, product: Product, table: pa.Table, spec_hash: str) -> TrainingResult:
+    """Judge a tariff on the test rows and give it as a result that the registry takes.
+
+    Parameters
+    ----------
+    tariff
+        Tariff; its source is the parent version.
+    product
+        Product file in service.
+    table
+        Training table.
+    spec_hash
+        Identity of the definitions of the profile features.
+
+    Raises
+    ------
+    MismatchError
+        If the tariff was made for another product or other inputs.
+    TrainingDataError
+        If the table cannot be used.
+    """
+    if (tariff.product, tariff.product_hash) != (product.code, product.hash):
+        raise MismatchError(
+            "products", f"{tariff.product} {tariff.product_hash}", f"{product.code} {product.hash}"
+        )
+    encoding, values, observed = read_table(product, table)
+    if repr(tariff.encoding) != repr(encoding):
+        raise MismatchError("inputs", repr(tariff.encoding), repr(encoding))
+    rows = split_rows(product.split, table)
+    values, observed, test = without_buffer(values, observed, rows)
+    models = {FAMILY: tariff.model()}
+    judged = judge(product, models, values, observed, test)
+    editors = sorted({change.editor for change in tariff.changes})
+    summary: dict[str, float | int | str] = {
+        **data_facts(observed, test, int(rows.out.sum())),
+        "parent_version": tariff.source.version,
+        "parent_hash": tariff.source.artifact_hash,
+        "parent_family": tariff.source.family,
+        "tariff_hash": tariff_hash(tariff),
+        "editors": ", ".join(editors),
+        "changed_cells": len(tariff.changes),
+        "restrictions": len(tariff.records),
+    }
+    return TrainingResult(
+        product,
+        spec_hash,
+        encoding,
+        models,
+        judged.comparison,
+        judged,
+        summary,
+        proposed=FAMILY,
+        attachments={ATTACHMENT: json.dumps(to_state(tariff), ensure_ascii=False, allow_nan=False) + "\n"},
+    )
+
+
+def check_parent(tariff: Tariff, artifact_hash: str) -> None:
+    """Refuse a tariff whose parent version is not what it was made from.
+
+    Raises
+    ------
+    MismatchError
+        With both hashes.
+    """
+    if tariff.source.artifact_hash != artifact_hash:
+        raise MismatchError("parent models", tariff.source.artifact_hash, artifact_hash)
+
+
+def named_bases(texts: list[str]) -> dict[str, str]:
+    """Read `input=level` texts.
+
+    Raises
+    ------
+    TariffError
+        If a text has no `=`.
+    """
+    wrong = [text for text in texts if "=" not in text]
+    if wrong:
+        raise TariffError([f"{text!r} is no input=level" for text in wrong])
+    return dict(text.split("=", 1) for text in texts)
