@@ -19,6 +19,7 @@ from models.errors import (
     PromotionError,
     RegistryError,
     TrainingDataError,
+    TuningError,
 )
 from models.families import FitSettings
 from models.fitted import FITTED, attach_fitted, ensure_fitted
@@ -29,6 +30,7 @@ from models.segments import Segmentation, read_segments
 from models.tables import TableModel
 from models.training import TrainingResult, train
 from models.training_table import attach_profiles, training_table
+from models.tuned import TunedSettings, read_tuned
 
 __all__ = [
     "FITTED",
@@ -58,6 +60,8 @@ __all__ = [
     "TableModel",
     "TrainingDataError",
     "TrainingResult",
+    "TunedSettings",
+    "TuningError",
     "TwoWay",
     "attach_fitted",
     "attach_profiles",
@@ -67,6 +71,7 @@ __all__ = [
     "headline",
     "rank",
     "read_segments",
+    "read_tuned",
     "score_customers",
     "train",
     "training_table",

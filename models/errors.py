@@ -4,6 +4,7 @@ ModelError
 ├── EncodingError            a table cannot be turned into model inputs; holds counts by field and reason
 ├── TrainingDataError        a training table cannot be used; one sentence per fault, with row counts
 ├── FitError                 a family could not be fitted on data that passed all checks
+├── TuningError              settings are of another product, or a search found nothing
 ├── FittedMissingError       fitted features of a month are asked for that has not been fitted or synced
 ├── TariffError              a tariff, or an edit of one, cannot be used; one sentence per fault and place
 ├── DiagnosticError          figures cannot be worked out of these rows; one sentence per fault
@@ -70,6 +71,10 @@ class DiagnosticError(ModelError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class TuningError(ModelError):
+    """Tuned settings are of another product, or a search ended before it found any."""
 
 
 class FittedMissingError(ModelError):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from features.spec import FeatureSpec
     from models.bundle import Bundle
     from models.splits import SplitRows
+    from models.tuned import TunedSettings
     from pricing.product import Product
 
     Progress = Callable[[str, float], None]
@@ -102,6 +103,7 @@ def train(
     *,
     feature_spec: FeatureSpec | None = None,
     settings: FitSettings | None = None,
+    tuned: TunedSettings | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
     """Train all families that the product file names.
@@ -116,6 +118,8 @@ def train(
         Definitions behind the profile features; their hash goes into the artifact.
     settings
         Seed, threads, rounds.
+    tuned
+        What tuning chose by component and family; goes before `settings`.
     progress
         Called with a step in words and the share that is done.
 
@@ -125,6 +129,8 @@ def train(
         If the table cannot be used, with row counts.
     """
     settings = settings or FitSettings()
+    if tuned is not None:
+        tuned.check_made_for(product)
     report = progress or (lambda step, share: None)
     report("check the table", 0.0)
     encoding, matrix, observed = read_table(product, table)
@@ -141,7 +147,7 @@ def train(
         report(f"fit {family}", 0.05 + 0.9 * number / len(families))
         start = time.perf_counter()
         models[family] = fit_risk_model(
-            product, family, encoding, matrix, observed, ~test, settings, groups=groups
+            product, family, encoding, matrix, observed, ~test, settings, groups=groups, tuned=tuned
         )
         seconds[family] = time.perf_counter() - start
     report("compare on test rows", 0.95)
@@ -157,7 +163,8 @@ def train(
         judged,
         data_facts(observed, test, int(rows.out.sum()))
         | {"seed": settings.seed, "rounds": settings.rounds, "learning_rate": settings.learning_rate}
-        | {f"seconds_{family}": round(value, 3) for family, value in seconds.items()},
+        | {f"seconds_{family}": round(value, 3) for family, value in seconds.items()}
+        | {"tuned": "" if tuned is None else tuned.hash},
     )
 
 
@@ -171,6 +178,7 @@ def fit_risk_model(
     settings: FitSettings,
     *,
     groups: NDArray[np.int64] | None = None,
+    tuned: TunedSettings | None = None,
 ) -> RiskModel:
     """Fit all components of one family on the learn rows.
 
@@ -186,12 +194,15 @@ def fit_risk_model(
         Seed, threads, rounds.
     groups
         Shape (n,): rows of one number stay together when part of the learn rows judges.
+    tuned
+        See `train`.
     """
     kind = product.response.kind
     components: dict[ComponentName, Scorer] = {}
     for name, objective in COMPONENTS[kind].items():
         design, total = design_of(product, name, objective, encoding, matrix, observed, learn, groups)
-        components[name] = fit_family(family, design, settings, total)
+        chosen = settings if tuned is None else tuned.apply(settings, name, family)
+        components[name] = fit_family(family, design, chosen, total)
     benefit = product.cover.benefit
     return RiskModel(
         kind,

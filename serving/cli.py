@@ -20,13 +20,18 @@ from data.simulate import simulate as simulate_insurer
 from data.store import connect
 from data.thresholds import load_thresholds
 from features.load import default_spec
+from models.tuned import read_tuned, tuned_path
 from pricing.product import read_product
 from serving import render
 from serving.api import create_app
 from serving.cli_features import app as features_app
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
+<<<<<<< HEAD
 from serving.cli_tariff import app as tariff_app
+=======
+from serving.cli_tune import tune
+>>>>>>> f84f61c (Tune families by cross-validation on learn rows: pruned, bound in time, resumable; premia tune)
 from serving.compose import find_product, load_services, open_service
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
@@ -132,20 +137,29 @@ def train(
     ] = None,
     as_of: AsOf = None,
     seed: Annotated[int, typer.Option(help="Seed of the fits.")] = 1,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="What `premia tune` chose; default: settings/<code>.toml beside the product file."),
+    ] = None,
     promote: Annotated[bool, typer.Option(help="Promote the champion family when it passes.")] = True,
     pictures: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
     lake: Lake = None,
 ) -> None:
     """Train the families of a product, compare them and put the champion into service."""
     with refusals(console):
+        declared = read_product(product)
+        beside = tuned_path(product, declared.code)
+        chosen = settings or (beside if beside.is_file() else None)
+        tuned = None if chosen is None else read_tuned(chosen)
         with share_bar(console, f"train {product.stem}") as progress:
             outcome = train_product(
-                read_product(product),
+                declared,
                 _settings(lake),
                 default_spec(),
                 data=data,
                 as_of=as_of or _now(),
                 seed=seed,
+                tuned=tuned,
                 promote=promote,
                 pictures=pictures,
                 progress=progress,
@@ -290,6 +304,7 @@ def demo(
 app.command("quality")(quality)
 app.command("erase")(erase)
 app.command("profile")(profile)
+app.command("tune")(tune)
 
 
 def main() -> None:

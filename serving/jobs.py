@@ -20,13 +20,14 @@ from models.recommend import fit_rates
 from models.registry import Registry
 from models.training import TrainingResult, train
 from models.training_table import attach_profiles, training_table
+from models.tuning import Search, tune
 from serving.compose import load_services, read_products
 from serving.history import build_history
 from serving.live import LiveStore
 from serving.scores import score_everybody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from models.scoring_table import ScoringSummary
+    from models.tuned import TunedSettings
     from pricing.product import Product
     from serving.settings import Settings
 
@@ -104,6 +106,7 @@ def train_product(
     data: Path | None = None,
     as_of: datetime,
     seed: int = 1,
+    tuned: TunedSettings | None = None,
     promote: bool = True,
     pictures: Path | None = None,
     progress: Progress | None = None,
@@ -120,6 +123,8 @@ def train_product(
         Nothing later is looked at.
     seed
         Seed of the fits.
+    tuned
+        What `tune_product` chose.
     promote
         Whether the champion may go into service.
     pictures
@@ -136,6 +141,7 @@ def train_product(
         table,
         feature_spec=spec,
         settings=FitSettings(seed=seed),
+        tuned=tuned,
         progress=lambda step, share: report(step, 0.1 + 0.8 * share),
     )
     if pictures is not None:
@@ -155,6 +161,40 @@ def train_product(
         return TrainingOutcome(
             result, version, promoted=False, verdict=f"version {version} was refused: {error}"
         )
+
+
+def tune_product(
+    product: Product,
+    settings: Settings,
+    spec: FeatureSpec,
+    fit: FitSettings,
+    *,
+    seconds: float,
+    seed: int = 1,
+    families: Sequence[str] | None = None,
+    data: Path | None = None,
+    as_of: datetime,
+    progress: Progress | None = None,
+) -> TunedSettings:
+    """Search settings of the families of a product; trials are kept in the lake, so that it can go on.
+
+    Parameters
+    ----------
+    product, settings, spec, data, as_of, progress
+        As for `train_product`.
+    fit
+        Start of the search, threads, members of an ensemble.
+    seconds
+        Time for all families and components together, earlier runs included.
+    seed
+        Seed of folds and sampler.
+    families
+        Some of the product's families; all when absent.
+    """
+    with connect(settings.lake) as con:
+        table = product_table(con, product, spec, data, as_of, settings.lake)
+    search = Search(settings.lake / "_tuning" / f"{product.code}.sqlite", seconds, seed=seed)
+    return tune(product, table, fit, search, families, progress)
 
 
 def promote_model(product: str, version: int, settings: Settings) -> str:

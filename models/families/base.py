@@ -65,6 +65,9 @@ class FitSettings:
         Smoothing of levels before they are sorted, and most levels on the smaller side of a split.
     bins
         Most bins of a number.
+    level_claims, bend_claims
+        Penalties of a GLM in claims: a level with `level_claims` claims goes half its way from the average, a
+        bin is held to the line through its neighbours as if by `bend_claims` claims.
     """
 
     seed: int = 1
@@ -84,6 +87,8 @@ class FitSettings:
     category_smoothing: float = 50.0
     category_levels: int = 16
     bins: int = 255
+    level_claims: float = 5.0
+    bend_claims: float = 20.0
 
 
 @dataclass(frozen=True, eq=False)

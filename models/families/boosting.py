@@ -147,9 +147,14 @@ def boost_pairs(design: Design, settings: FitSettings) -> str:
     settings
         Seed, threads, rounds, number of pairs.
     """
+    return _boost(design, settings, pair_constraints(design, settings))
+
+
+def pair_constraints(design: Design, settings: FitSettings) -> list[list[int]]:
+    """Give LightGBM's interaction constraints of a GA2M: the allowed pairs, every other input alone."""
     pairs = choose_pairs(design, settings)
     alone = [[i] for i in range(len(design.inputs)) if not any(i in pair for pair in pairs)]
-    return _boost(design, settings, [list(pair) for pair in pairs] + alone)
+    return [list(pair) for pair in pairs] + alone
 
 
 def choose_pairs(design: Design, settings: FitSettings) -> list[tuple[int, int]]:
@@ -165,7 +170,7 @@ def choose_pairs(design: Design, settings: FitSettings) -> list[tuple[int, int]]
     part = design.take(rows)
     parameters = {**booster_parameters(part, settings), "learning_rate": 0.1, "num_leaves": RANKING_LEAVES}
     parameters["interaction_constraints"] = [list(pair) for pair in pairs]
-    text = lgb.train(parameters, _dataset(part, parameters), RANKING_ROUNDS).model_to_string()
+    text = lgb.train(parameters, booster_rows(part, parameters), RANKING_ROUNDS).model_to_string()
     gains = dict.fromkeys(pairs, 0.0)
     for pair, gain in _pair_gains(text):
         gains[pair] += gain
@@ -194,17 +199,17 @@ def _boost(design: Design, settings: FitSettings, constraints: list[list[int]] |
     if constraints is not None:
         parameters["interaction_constraints"] = constraints
     if not settings.stopping_share:
-        return str(lgb.train(parameters, _dataset(design, parameters), settings.rounds).model_to_string())
+        return str(lgb.train(parameters, booster_rows(design, parameters), settings.rounds).model_to_string())
     if _claims(design) < CROSS_CLAIMS:
         rounds = _cross_validated_rounds(design, settings, parameters)
-        return str(lgb.train(parameters, _dataset(design, parameters), rounds).model_to_string())
+        return str(lgb.train(parameters, booster_rows(design, parameters), rounds).model_to_string())
     stop = design.folds(max(round(1 / settings.stopping_share), 2), settings.seed) == 0
-    fitted = _dataset(design.take(~stop), parameters)
+    fitted = booster_rows(design.take(~stop), parameters)
     booster = lgb.train(
         parameters,
         fitted,
         settings.rounds,
-        valid_sets=[_dataset(design.take(stop), parameters, fitted)],
+        valid_sets=[booster_rows(design.take(stop), parameters, fitted)],
         callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
     )
     return str(booster.model_to_string(num_iteration=booster.best_iteration))
@@ -222,7 +227,7 @@ def _cross_validated_rounds(design: Design, settings: FitSettings, parameters: d
     folds = [(np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)) for fold in range(FOLDS)]
     history = lgb.cv(
         parameters,
-        _dataset(design, parameters),
+        booster_rows(design, parameters),
         settings.rounds,
         folds=folds,
         callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
@@ -231,7 +236,10 @@ def _cross_validated_rounds(design: Design, settings: FitSettings, parameters: d
     return len(losses)
 
 
-def _dataset(design: Design, parameters: dict[str, Any], reference: lgb.Dataset | None = None) -> lgb.Dataset:
+def booster_rows(
+    design: Design, parameters: dict[str, Any], reference: lgb.Dataset | None = None
+) -> lgb.Dataset:
+    """Give the rows of a design as LightGBM reads them."""
     return lgb.Dataset(
         design.values,
         design.target,

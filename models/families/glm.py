@@ -17,11 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 60
-# Penalties in claims. A level with LEVEL_CLAIMS claims goes half its way from the average (credibility); a
-# bin is held to the line through its neighbours as if by BEND_CLAIMS claims; TIE_CLAIMS makes the solution
-# unique.
-LEVEL_CLAIMS = 5.0
-BEND_CLAIMS = 20.0
+# Penalty of a bin's height, in claims; it makes the solution unique.
 TIE_CLAIMS = 0.5
 
 
@@ -43,7 +39,7 @@ def fit_glm(design: Design, settings: FitSettings) -> TableModel:
     if np.ptp(design.target) == 0:  # glum refuses what needs no fit
         return TableModel(design.link, float(_linked(design)), axes, {}, {})
     with threadpool_limits(settings.threads):
-        intercept, coefficients = _solve(design, axes, cells)
+        intercept, coefficients = _solve(design, axes, cells, settings)
     bounds = np.cumsum([0, *(axis.cells for axis in axes)])
     mains: dict[int, NDArray[np.float64]] = {}
     for i, axis in enumerate(axes):
@@ -63,13 +59,13 @@ def _linked(design: Design) -> float:
 
 
 def _solve(
-    design: Design, axes: tuple[Axis, ...], cells: list[NDArray[np.int64]]
+    design: Design, axes: tuple[Axis, ...], cells: list[NDArray[np.int64]], settings: FitSettings
 ) -> tuple[float, NDArray[np.float64]]:
     blocks = [
         tabmat.CategoricalMatrix(cell.astype(np.int32), categories=np.arange(axis.cells))
         for cell, axis in zip(cells, axes, strict=True)
     ]
-    penalty = _penalty(axes) * _claim_unit(design) / float(design.weight.sum())
+    penalty = _penalty(axes, settings) * _claim_unit(design) / float(design.weight.sum())
     families = {"binary": "binomial", "tweedie": TweedieDistribution(TWEEDIE_POWER)}
     model = GeneralizedLinearRegressor(
         family=families.get(design.objective, design.objective),
@@ -113,7 +109,7 @@ def _claim_unit(design: Design) -> float:
     return 1.0
 
 
-def _penalty(axes: tuple[Axis, ...]) -> NDArray[np.float64]:
+def _penalty(axes: tuple[Axis, ...], settings: FitSettings) -> NDArray[np.float64]:
     """Give the penalty matrix in claims: bins are held to a line, levels to zero."""
     size = sum(axis.cells for axis in axes)
     out = np.zeros((size, size))
@@ -122,12 +118,12 @@ def _penalty(axes: tuple[Axis, ...]) -> NDArray[np.float64]:
         stop = start + axis.cells
         block = out[start:stop, start:stop]
         if axis.edges is None:
-            block += LEVEL_CLAIMS * np.eye(axis.cells)
+            block += settings.level_claims * np.eye(axis.cells)
         else:
             bins = axis.cells - 1
             bends = np.diff(np.eye(bins), n=2, axis=0) if bins > 2 else np.zeros((0, bins))
-            block[:bins, :bins] += BEND_CLAIMS * bends.T @ bends + TIE_CLAIMS * np.eye(bins)
-            block[bins, bins] += LEVEL_CLAIMS
+            block[:bins, :bins] += settings.bend_claims * bends.T @ bends + TIE_CLAIMS * np.eye(bins)
+            block[bins, bins] += settings.level_claims
         start = stop
     return out
 

@@ -185,7 +185,7 @@ def test_a_table_nobody_has_seen_is_trained_promoted_and_priced(own, premia):
 @pytest.mark.slow
 def test_a_model_that_explains_nothing_is_refused_and_said_so(own, premia):
     table = bicycles()
-    shuffled = np.random.default_rng(3).permutation(table.num_rows)
+    shuffled = np.random.default_rng(4).permutation(table.num_rows)
     noise = table.set_column(1, "Alter", table["Alter"].take(shuffled))
     noise = noise.set_column(2, "Stadt", table["Stadt"].take(shuffled))
     pq.write_table(noise, own / "noise.parquet")

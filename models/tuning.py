@@ -1,0 +1,317 @@
+"""Search for settings by cross-validation on learn rows: pruned, bound in time, resumed where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+
+from models.errors import TuningError
+from models.families.boosting import booster_parameters
+from models.families.validation import EVERY, loss_curve
+from models.response import check_enough
+from models.risk_model import COMPONENTS
+from models.splits import group_keys, split_rows
+from models.training import design_of, read_table
+from models.tuned import FamilySettings, TunedSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from models.families import Design, FitSettings
+    from pricing.product import Product
+
+    Progress = Callable[[str, float], None]
+
+FOLDS = 5
+# Trials drawn at random before the sampler learns from them and before any is pruned.
+STARTUP_TRIALS = 5
+# An ensemble is judged by so many members at most; more of them only smooth its average further.
+JUDGED_MEMBERS = 3
+LIBRARIES = ("lightgbm", "glum", "numpy", "optuna", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Search:
+    """How settings are searched for.
+
+    Attributes
+    ----------
+    storage
+        SQLite file that keeps every trial; a search that was killed goes on from there.
+    seconds
+        Time for all trials of one family and component, earlier runs included.
+    trials
+        Most trials, earlier runs included; None leaves it to the time.
+    seed
+        Seed of folds and sampler.
+    """
+
+    storage: Path
+    seconds: float
+    trials: int | None = None
+    seed: int = 1
+
+
+def tune(
+    product: Product,
+    table: pa.Table,
+    settings: FitSettings,
+    search: Search,
+    families: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> TunedSettings:
+    """Search settings of every family and component of a product; the rows set aside are never looked at.
+
+    Parameters
+    ----------
+    product, table
+        As for `train`.
+    settings
+        Start of the search, threads, and the members of an ensemble.
+    search
+        Storage, seed, and the time for all studies together, which share it equally.
+    families
+        Some of the product's families; all when absent.
+    progress
+        Told (step, share done).
+
+    Raises
+    ------
+    TrainingDataError
+        If the table cannot be used.
+    TuningError
+        If a family is not the product's, or no trial ended in time.
+    """
+    report = progress or (lambda _step, _share: None)
+    chosen = tuple(families or product.models.families)
+    strangers = sorted(set(chosen) - set(product.models.families))
+    if strangers:
+        raise TuningError(f"{strangers} are not among the product's families {list(product.models.families)}")
+    designs = _learn_designs(product, table)
+    studies = [(component, family) for component in designs for family in chosen]
+    share = replace(search, seconds=search.seconds / len(studies))
+    found: dict[str, dict[str, FamilySettings]] = {component: {} for component in designs}
+    for number, (component, family) in enumerate(studies):
+        found[component][family] = tune_family(
+            family,
+            designs[component],
+            settings,
+            share,
+            f"{product.code}/{component}",
+            lambda step, done, at=number, what=f"{component} {family}": report(  # type: ignore[misc]
+                f"{what}: {step}", (at + done) / len(studies)
+            ),
+        )
+    return TunedSettings.model_validate({"product": product.code, **found})
+
+
+def _learn_designs(product: Product, table: pa.Table) -> dict[str, Design]:
+    encoding, matrix, observed = read_table(product, table)
+    learn = split_rows(product.split, table).learn
+    check_enough(observed.count[learn], observed.exposure[learn], "learn", product.response.kind)
+    groups = group_keys(product.split, table)
+    return {
+        name: design_of(product, name, objective, encoding, matrix, observed, learn, groups)[0]
+        for name, objective in COMPONENTS[product.response.kind].items()
+    }
+
+
+def tune_family(
+    family: str,
+    design: Design,
+    settings: FitSettings,
+    search: Search,
+    name: str = "",
+    progress: Progress | None = None,
+) -> FamilySettings:
+    """Search settings of one family on the learn rows of one component.
+
+    The settings as given are the first trial, so that what is found is never worse by cross-validation. Each
+    trial fits `FOLDS` folds; after each fold it is given up when its mean loss so far lies above the median
+    of other trials, or when the time is over. Boosting rounds are those of least mean loss over the folds;
+    the fit on all learn rows then runs so many.
+
+    Parameters
+    ----------
+    family
+        `glm`, `gbm`, `ga2m` or `ga2m_ensemble`.
+    design
+        Learn rows, and no others.
+    settings
+        Start of the search; threads and members are taken from here.
+    search
+        Storage, time, seed.
+    name
+        Names the study within the storage, for example `motor_fr/frequency`.
+    progress
+        Told (what was found so far, share of the time that is used).
+
+    Raises
+    ------
+    TuningError
+        If no trial ended in time.
+    """
+    report = progress or (lambda _step, _share: None)
+    judged = replace(settings, members=min(settings.members, JUDGED_MEMBERS))
+    study = _open(family, design, judged, search, name)
+    started = _seconds_used(study)
+    begin = time.monotonic()
+
+    def used() -> float:
+        return started + time.monotonic() - begin
+
+    def objective(trial: optuna.Trial) -> float:
+        tried = replace(judged, **_suggest(trial, family, design, settings))  # type: ignore[arg-type]
+        first = not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        value = np.inf
+        for fold, (value, rounds) in enumerate(_folds(family, design, tried, search.seed)):
+            trial.report(value, fold)
+            trial.set_user_attr("rounds", rounds)
+            report(_said(study, fold), min(used() / search.seconds, 1.0))
+            late = used() > search.seconds and not first
+            if fold + 1 < FOLDS and (late or trial.should_prune()):
+                raise optuna.TrialPruned
+        return float(value)
+
+    while used() < search.seconds and _finished(study) < (search.trials or np.inf):
+        study.optimize(objective, n_trials=1)
+    report(_said(study, FOLDS - 1), 1.0)
+    return _chosen(family, design, settings, search, study)
+
+
+def _folds(family: str, design: Design, settings: FitSettings, seed: int) -> Iterator[tuple[float, int]]:
+    """Give, after each fold, the least mean loss over rounds so far, and those rounds."""
+    dealt = design.folds(FOLDS, seed)
+    curves: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+    for fold in range(FOLDS):
+        held = dealt == fold
+        curves.append(loss_curve(family, design.take(~held), design.take(held), settings))
+        size = min(len(curve) for curve in curves)
+        mean = np.mean([curve[:size] for curve in curves], axis=0)
+        yield float(mean.min()), (int(mean.argmin()) + 1) * EVERY
+
+
+def _open(family: str, design: Design, settings: FitSettings, search: Search, name: str) -> optuna.Study:
+    """Open the study of these very rows, settings and library versions, or begin it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    digest = hashlib.sha256(repr((settings, search.seed, FOLDS, _versions(), design.inputs)).encode())
+    for part in (design.values, design.target, design.weight, design.groups):
+        digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+    search.storage.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{search.storage}",
+        study_name=f"{name}/{family}/{digest.hexdigest()[:16]}",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+    )
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # its process was killed
+    # A resumed sampler must not draw again what it drew before.
+    study.sampler = optuna.samplers.TPESampler(
+        seed=search.seed + len(study.trials), n_startup_trials=STARTUP_TRIALS
+    )
+    if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+        study.enqueue_trial(_start(family, design, settings))
+    return study
+
+
+def _versions() -> dict[str, str]:
+    return {library: version(library) for library in LIBRARIES}
+
+
+def _finished(study: optuna.Study) -> int:
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+
+
+def _seconds_used(study: optuna.Study) -> float:
+    done = (trial.duration for trial in study.trials)
+    return sum((duration.total_seconds() for duration in done if duration is not None), 0.0)
+
+
+def _said(study: optuna.Study, fold: int) -> str:
+    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    best = min((trial.value for trial in trials if trial.value is not None), default=None)
+    found = "" if best is None else f", least loss {best:.6f}"
+    return f"trial {len(study.trials)}, fold {fold + 1}{found}"
+
+
+def _ranges(family: str, design: Design, settings: FitSettings) -> dict[str, tuple[float, float, bool]]:
+    """Give the searched settings: lowest, highest, whether on a logarithmic scale."""
+    if family == "glm":
+        return {"level_claims": (1.0, 100.0, True), "bend_claims": (1.0, 1000.0, True)}
+    rows = len(design.target)
+    ranges: dict[str, tuple[float, float, bool]] = {
+        "learning_rate": (0.02, 0.1, True),
+        "leaves": (6, 63, True),
+        "leaf_rows": (max(10, rows // 10_000), max(40, rows // 300), True),
+        "feature_share": (0.3, 1.0, False),
+        "bagging_share": (0.4, 0.95, False),
+        "ridge": (0.5, 200.0, True),
+    }
+    if any(design.levels):
+        ranges |= {"category_smoothing": (3.0, 300.0, True), "category_levels": (4, 32, True)}
+    if family != "gbm" and len(list(combinations(design.inputs, 2))) > settings.all_pairs:
+        ranges["pairs"] = (5, settings.all_pairs, True)
+    return ranges
+
+
+def _start(family: str, design: Design, settings: FitSettings) -> dict[str, float]:
+    """Give the settings as they would be without a search, held within the ranges."""
+    now = booster_parameters(design, settings)
+    given = {**vars(settings), "leaves": now["num_leaves"], "leaf_rows": now["min_data_in_leaf"]}
+    ranges = _ranges(family, design, settings)
+    return {name: type(low)(np.clip(given[name], low, high)) for name, (low, high, _) in ranges.items()}
+
+
+def _suggest(
+    trial: optuna.Trial, family: str, design: Design, settings: FitSettings
+) -> dict[str, float | int]:
+    for name, (low, high, log) in _ranges(family, design, settings).items():
+        if isinstance(low, int):
+            trial.suggest_int(name, low, int(high), log=log)
+        else:
+            trial.suggest_float(name, low, high, log=log)
+    return _rounded(trial.params)
+
+
+def _rounded(drawn: dict[str, Any]) -> dict[str, float | int]:
+    """Keep three digits, so that a file says in full what was tried."""
+    return {name: x if isinstance(x, int) else float(f"{x:.3g}") for name, x in drawn.items()}
+
+
+def _chosen(
+    family: str, design: Design, settings: FitSettings, search: Search, study: optuna.Study
+) -> FamilySettings:
+    states = optuna.trial.TrialState
+    done = study.get_trials(deepcopy=False, states=(states.COMPLETE,))
+    if not done:
+        raise TuningError(f"no trial of {family} ended; {search.seconds:g} seconds are too few")
+    best = min(done, key=lambda trial: trial.value if trial.value is not None else np.inf)
+    record: dict[str, str | int | float] = {
+        "loss": float(best.value or 0.0),
+        "loss_before": float(min(done, key=lambda trial: trial.number).value or 0.0),
+        "trials": _finished(study),
+        "pruned": len(study.get_trials(deepcopy=False, states=(states.PRUNED,))),
+        "folds": FOLDS,
+        "seed": search.seed,
+        "rows": len(design.target),
+        "seconds": round(_seconds_used(study)),
+        **_versions(),
+    }
+    found = _rounded(best.params)
+    if family != "glm":
+        found |= {"rounds": best.user_attrs["rounds"], "stopping_share": 0.0}
+    if family == "ga2m_ensemble":
+        found["members"] = settings.members
+        record["members_judged"] = min(settings.members, JUDGED_MEMBERS)
+    return FamilySettings.model_validate({**found, "record": record})
