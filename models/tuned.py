@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from data.manifest import fsync_path
 from models.errors import TuningError
-from models.families import FitSettings
 from pricing.definitions import parse_definition
 from pricing.factors import Frozen, Name
 from pricing.product import Family
@@ -20,6 +19,7 @@ from pricing.product import Family
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from models.families import FitSettings
     from pricing.product import Product
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -65,13 +65,12 @@ class TunedSettings(Frozen):
     pure_premium: dict[Family, FamilySettings] = Field(default_factory=dict)
 
     def apply(self, settings: FitSettings, component: str, family: str) -> FitSettings:
-        """Give the settings with which a family is fitted to a component."""
-        chosen = getattr(self, component).get(family)
-        if chosen is None:
-            return settings
-        known = {field.name for field in fields(FitSettings)}
-        found = chosen.model_dump(exclude={"record"}, exclude_none=True)
-        return replace(settings, **{name: value for name, value in found.items() if name in known})
+        """Give the settings with which a family is fitted; an ensemble rests on those of its GA2Ms."""
+        found: dict[str, Any] = {}
+        for name in ("ga2m", family) if family == "ga2m_ensemble" else (family,):
+            if name in getattr(self, component):
+                found |= getattr(self, component)[name].model_dump(exclude={"record"}, exclude_none=True)
+        return replace(settings, **found)
 
     def over(self, earlier: TunedSettings) -> TunedSettings:
         """Lay these settings over earlier ones; what they do not name stays."""

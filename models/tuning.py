@@ -34,9 +34,14 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 # Trials drawn at random before the sampler learns from them and before any is pruned.
-STARTUP_TRIALS = 5
+STARTUP_TRIALS = 3
+# Boosting is searched at a learning rate that is quick; the rest of the time fits the best settings once more
+# at a lower one, which is kept if it is better.
+SEARCH_SHARE, SLOWER = 0.7, 0.25
 # An ensemble is judged by so many members at most; more of them only smooth its average further.
 JUDGED_MEMBERS = 3
+RATE = "learning_rate"
+STATES = optuna.trial.TrialState
 LIBRARIES = ("lightgbm", "glum", "numpy", "optuna", "scikit-learn")
 
 
@@ -68,6 +73,7 @@ def tune(
     settings: FitSettings,
     search: Search,
     families: Sequence[str] | None = None,
+    components: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> TunedSettings:
     """Search settings of every family and component of a product; the rows set aside are never looked at.
@@ -82,6 +88,8 @@ def tune(
         Storage, seed, and the time for all studies together, which share it equally.
     families
         Some of the product's families; all when absent.
+    components
+        Some of the response's components (`frequency`, `severity`, ...); all when absent.
     progress
         Told (step, share done).
 
@@ -90,17 +98,15 @@ def tune(
     TrainingDataError
         If the table cannot be used.
     TuningError
-        If a family is not the product's, or no trial ended in time.
+        If a family or component is not the product's, or no trial ended in time.
     """
     report = progress or (lambda _step, _share: None)
-    chosen = tuple(families or product.models.families)
-    strangers = sorted(set(chosen) - set(product.models.families))
-    if strangers:
-        raise TuningError(f"{strangers} are not among the product's families {list(product.models.families)}")
     designs = _learn_designs(product, table)
-    studies = [(component, family) for component in designs for family in chosen]
+    chosen = _some(families, product.models.families, "families")
+    parts = _some(components, tuple(designs), "components")
+    studies = [(component, family) for component in parts for family in chosen]
     share = replace(search, seconds=search.seconds / len(studies))
-    found: dict[str, dict[str, FamilySettings]] = {component: {} for component in designs}
+    found: dict[str, dict[str, FamilySettings]] = {component: {} for component in parts}
     for number, (component, family) in enumerate(studies):
         found[component][family] = tune_family(
             family,
@@ -113,6 +119,13 @@ def tune(
             ),
         )
     return TunedSettings.model_validate({"product": product.code, **found})
+
+
+def _some(asked: Sequence[str] | None, there: tuple[str, ...], what: str) -> tuple[str, ...]:
+    strangers = sorted(set(asked or ()) - set(there))
+    if strangers:
+        raise TuningError(f"{strangers} are not among the product's {what} {list(there)}")
+    return tuple(asked or there)
 
 
 def _learn_designs(product: Product, table: pa.Table) -> dict[str, Design]:
@@ -171,20 +184,25 @@ def tune_family(
         return started + time.monotonic() - begin
 
     def objective(trial: optuna.Trial) -> float:
-        tried = replace(judged, **_suggest(trial, family, design, settings))  # type: ignore[arg-type]
-        first = not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        drawn = _suggest(trial, family, design, settings)
+        tried = replace(judged, **drawn, learning_rate=_rate(trial, settings))  # type: ignore[arg-type]
+        first, slower = not _complete(study), RATE in trial.user_attrs
         value = np.inf
         for fold, (value, rounds) in enumerate(_folds(family, design, tried, search.seed)):
             trial.report(value, fold)
             trial.set_user_attr("rounds", rounds)
             report(_said(study, fold), min(used() / search.seconds, 1.0))
             late = used() > search.seconds and not first
-            if fold + 1 < FOLDS and (late or trial.should_prune()):
+            if fold + 1 < FOLDS and (late or (trial.should_prune() and not slower)):
                 raise optuna.TrialPruned
         return float(value)
 
-    while used() < search.seconds and _finished(study) < (search.trials or np.inf):
+    share = 1.0 if family == "glm" else SEARCH_SHARE
+    while used() < share * search.seconds and _finished(study) < (search.trials or np.inf):
         study.optimize(objective, n_trials=1)
+    if family != "glm" and _complete(study) and used() < search.seconds:
+        _enqueue_slower(study, settings)
+        study.optimize(objective, n_trials=len(study.get_trials(states=(STATES.WAITING,))))
     report(_said(study, FOLDS - 1), 1.0)
     return _chosen(family, design, settings, search, study)
 
@@ -214,13 +232,13 @@ def _open(family: str, design: Design, settings: FitSettings, search: Search, na
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
     )
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # its process was killed
+    for trial in study.get_trials(deepcopy=False, states=(STATES.RUNNING,)):
+        study.tell(trial.number, state=STATES.FAIL)  # its process was killed
     # A resumed sampler must not draw again what it drew before.
     study.sampler = optuna.samplers.TPESampler(
         seed=search.seed + len(study.trials), n_startup_trials=STARTUP_TRIALS
     )
-    if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+    if not _complete(study):
         study.enqueue_trial(_start(family, design, settings))
     return study
 
@@ -230,7 +248,31 @@ def _versions() -> dict[str, str]:
 
 
 def _finished(study: optuna.Study) -> int:
-    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    """Count the trials of the search, those at a lower learning rate apart."""
+    return sum(
+        trial.state.is_finished() and RATE not in trial.user_attrs
+        for trial in study.get_trials(deepcopy=False)
+    )
+
+
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    done: list[optuna.trial.FrozenTrial] = study.get_trials(deepcopy=False, states=(STATES.COMPLETE,))
+    return done
+
+
+def _best(study: optuna.Study) -> optuna.trial.FrozenTrial:
+    return min(_complete(study), key=lambda trial: np.inf if trial.value is None else trial.value)
+
+
+def _rate(trial: optuna.Trial | optuna.trial.FrozenTrial, settings: FitSettings) -> float:
+    return float(trial.user_attrs.get(RATE, settings.learning_rate))
+
+
+def _enqueue_slower(study: optuna.Study, settings: FitSettings) -> None:
+    """Have the best settings tried at a lower learning rate, unless they were."""
+    best = _best(study)
+    if not any(RATE in trial.user_attrs and trial.params == best.params for trial in _complete(study)):
+        study.enqueue_trial(best.params, user_attrs={RATE: SLOWER * settings.learning_rate})
 
 
 def _seconds_used(study: optuna.Study) -> float:
@@ -239,9 +281,7 @@ def _seconds_used(study: optuna.Study) -> float:
 
 
 def _said(study: optuna.Study, fold: int) -> str:
-    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    best = min((trial.value for trial in trials if trial.value is not None), default=None)
-    found = "" if best is None else f", least loss {best:.6f}"
+    found = f", least loss {_best(study).value:.6f}" if _complete(study) else ""
     return f"trial {len(study.trials)}, fold {fold + 1}{found}"
 
 
@@ -251,7 +291,6 @@ def _ranges(family: str, design: Design, settings: FitSettings) -> dict[str, tup
         return {"level_claims": (1.0, 100.0, True), "bend_claims": (1.0, 1000.0, True)}
     rows = len(design.target)
     ranges: dict[str, tuple[float, float, bool]] = {
-        "learning_rate": (0.02, 0.1, True),
         "leaves": (6, 63, True),
         "leaf_rows": (max(10, rows // 10_000), max(40, rows // 300), True),
         "feature_share": (0.3, 1.0, False),
@@ -292,16 +331,15 @@ def _rounded(drawn: dict[str, Any]) -> dict[str, float | int]:
 def _chosen(
     family: str, design: Design, settings: FitSettings, search: Search, study: optuna.Study
 ) -> FamilySettings:
-    states = optuna.trial.TrialState
-    done = study.get_trials(deepcopy=False, states=(states.COMPLETE,))
+    done = _complete(study)
     if not done:
         raise TuningError(f"no trial of {family} ended; {search.seconds:g} seconds are too few")
-    best = min(done, key=lambda trial: trial.value if trial.value is not None else np.inf)
+    best = _best(study)
     record: dict[str, str | int | float] = {
         "loss": float(best.value or 0.0),
         "loss_before": float(min(done, key=lambda trial: trial.number).value or 0.0),
         "trials": _finished(study),
-        "pruned": len(study.get_trials(deepcopy=False, states=(states.PRUNED,))),
+        "pruned": len(study.get_trials(deepcopy=False, states=(STATES.PRUNED,))),
         "folds": FOLDS,
         "seed": search.seed,
         "rows": len(design.target),
@@ -310,7 +348,7 @@ def _chosen(
     }
     found = _rounded(best.params)
     if family != "glm":
-        found |= {"rounds": best.user_attrs["rounds"], "stopping_share": 0.0}
+        found |= {RATE: _rate(best, settings), "rounds": best.user_attrs["rounds"], "stopping_share": 0.0}
     if family == "ga2m_ensemble":
         found["members"] = settings.members
         record["members_judged"] = min(settings.members, JUDGED_MEMBERS)

@@ -147,11 +147,11 @@ def train(
 ) -> None:
     """Train the families of a product, compare them and put the champion into service."""
     with refusals(console):
-        declared = read_product(product)
-        beside = tuned_path(product, declared.code)
-        chosen = settings or (beside if beside.is_file() else None)
-        tuned = None if chosen is None else read_tuned(chosen)
         with share_bar(console, f"train {product.stem}") as progress:
+            declared = read_product(product)
+            beside = tuned_path(product, declared.code)
+            chosen = settings or (beside if beside.is_file() else None)
+            tuned = None if chosen is None else read_tuned(chosen)
             outcome = train_product(
                 declared,
                 _settings(lake),

@@ -37,12 +37,16 @@ def tune(
     family: Annotated[
         list[str] | None, typer.Option("--family", help="Families to tune; default: all of the product.")
     ] = None,
+    component: Annotated[
+        list[str] | None, typer.Option("--component", help="Components to tune; default: all.")
+    ] = None,
     members: Annotated[
         int, typer.Option(min=1, max=1000, help="GA2Ms that a tuned ensemble averages.")
     ] = FitSettings.members,
     learning_rate: Annotated[
-        float, typer.Option(min=0.001, max=1.0, help="Learning rate of the first trial.")
-    ] = FitSettings.learning_rate,
+        float,
+        typer.Option(min=0.001, max=1.0, help="Learning rate of the search; a quarter is tried at the end."),
+    ] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of folds, sampler and fits.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads; idle cores only.")] = 1,
     out: Annotated[
@@ -73,6 +77,7 @@ def tune(
                 seconds=60 * minutes,
                 seed=seed,
                 families=family,
+                components=component,
                 data=data,
                 as_of=as_of or datetime.now(UTC).replace(tzinfo=None),
                 progress=progress,

@@ -172,6 +172,7 @@ def tune_product(
     seconds: float,
     seed: int = 1,
     families: Sequence[str] | None = None,
+    components: Sequence[str] | None = None,
     data: Path | None = None,
     as_of: datetime,
     progress: Progress | None = None,
@@ -188,13 +189,13 @@ def tune_product(
         Time for all families and components together, earlier runs included.
     seed
         Seed of folds and sampler.
-    families
-        Some of the product's families; all when absent.
+    families, components
+        Some of the product's families, and of the response's components; all when absent.
     """
     with connect(settings.lake) as con:
         table = product_table(con, product, spec, data, as_of, settings.lake)
     search = Search(settings.lake / "_tuning" / f"{product.code}.sqlite", seconds, seed=seed)
-    return tune(product, table, fit, search, families, progress)
+    return tune(product, table, fit, search, families, components, progress)
 
 
 def promote_model(product: str, version: int, settings: Settings) -> str:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from models.errors import TuningError
 from models.families import Design, FitSettings
 from models.families.boosting import BoosterModel
+from models.splits import mark_test_rows
 from models.training import train
 from models.tuned import TunedSettings, read_tuned, tuned_path, write_tuned
 from models.tuning import FOLDS, Search, tune, tune_family
@@ -102,6 +103,12 @@ def test_settings_come_back_from_their_file_and_other_content_is_refused(tmp_pat
     assert both.frequency["glm"].level_claims == 2.0
     assert both.apply(SHORT, "frequency", "gbm").rounds == 30
     assert both.apply(SHORT, "frequency", "ga2m") == SHORT
+    members = TunedSettings.model_validate(
+        {"product": "trial", "frequency": {"ga2m": {"rounds": 30}, "ga2m_ensemble": {"members": 7}}}
+    )
+    assert members.apply(SHORT, "frequency", "ga2m").members == SHORT.members
+    rested = members.apply(SHORT, "frequency", "ga2m_ensemble")
+    assert (rested.rounds, rested.members) == (30, 7)
     with pytest.raises(TuningError, match="tuned for 'other', the product is 'trial'"):
         train(product(), table_of(), tuned=TunedSettings(product="other"))
     for line, sentence in (
@@ -132,10 +139,9 @@ def test_tuning_is_no_worse_than_the_defaults_and_blind_to_test_rows(tmp_path):
         assert chosen.record["loss"] <= chosen.record["loss_before"]
         assert chosen.record["trials"] == 4
         assert chosen.record["rows"] == table.num_rows - len(test.actual)
+        assert chosen.learning_rate in ({None} if family == "glm" else {0.1, 0.025})
         assert (chosen.rounds is None) == (family == "glm")
     # Other claims on the test rows change nothing.
-    from models.splits import mark_test_rows
-
     claims = np.where(mark_test_rows(product().split, table), 9, table["claims"].to_numpy())
     spoilt = table.set_column(table.column_names.index("claims"), "claims", pa.array(claims))
     again = tune(product(), spoilt, SHORT, Search(tmp_path / "b.sqlite", 600, trials=4))
@@ -147,7 +153,7 @@ def test_tuning_is_no_worse_than_the_defaults_and_blind_to_test_rows(tmp_path):
     assert result.summary["tuned"] == found.hash
     booster = result.models["gbm"].components["frequency"]
     assert isinstance(booster, BoosterModel)
-    assert booster.text.count("\nTree=") == found.frequency["gbm"].rounds
+    assert f"[num_iterations: {found.frequency['gbm'].rounds}]" in booster.text
 
 
 def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
