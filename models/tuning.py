@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 FOLDS = 5
 # Trials drawn at random before the sampler learns from them and before any is pruned.
 STARTUP_TRIALS = 3
-# Boosting is searched at a learning rate that is quick; the rest of the time fits the best settings once more
-# at a lower one, which is kept if it is better.
-SEARCH_SHARE, SLOWER = 0.7, 0.25
+# Boosting is searched at a quick learning rate. As much time is kept as trying the best settings once more at
+# half of it needs; the better is kept.
+SLOWER = 0.5
 # An ensemble is judged by so many members at most; more of them only smooth its average further.
 JUDGED_MEMBERS = 3
 RATE = "learning_rate"
@@ -197,8 +197,10 @@ def tune_family(
                 raise optuna.TrialPruned
         return float(value)
 
-    share = 1.0 if family == "glm" else SEARCH_SHARE
-    while used() < share * search.seconds and _finished(study) < (search.trials or np.inf):
+    def left() -> float:
+        return search.seconds - used() - (_slower_seconds(study) if family != "glm" else 0.0)
+
+    while left() > 0 and _finished(study) < (search.trials or np.inf):
         study.optimize(objective, n_trials=1)
     if family != "glm" and _complete(study) and used() < search.seconds:
         _enqueue_slower(study, settings)
@@ -268,10 +270,22 @@ def _rate(trial: optuna.Trial | optuna.trial.FrozenTrial, settings: FitSettings)
     return float(trial.user_attrs.get(RATE, settings.learning_rate))
 
 
-def _enqueue_slower(study: optuna.Study, settings: FitSettings) -> None:
-    """Have the best settings tried at a lower learning rate, unless they were."""
+def _tried_slower(study: optuna.Study) -> bool:
     best = _best(study)
-    if not any(RATE in trial.user_attrs and trial.params == best.params for trial in _complete(study)):
+    return any(RATE in trial.user_attrs and trial.params == best.params for trial in _complete(study))
+
+
+def _slower_seconds(study: optuna.Study) -> float:
+    """Guess how long the best settings take at the lower learning rate; zero once they were tried."""
+    best = min(_complete(study), default=None, key=lambda trial: trial.value or np.inf)
+    if best is None or best.duration is None or _tried_slower(study):
+        return 0.0
+    return float(best.duration.total_seconds()) / SLOWER
+
+
+def _enqueue_slower(study: optuna.Study, settings: FitSettings) -> None:
+    best = _best(study)
+    if not _tried_slower(study):
         study.enqueue_trial(best.params, user_attrs={RATE: SLOWER * settings.learning_rate})
 
 

@@ -27,11 +27,8 @@ from serving.api import create_app
 from serving.cli_features import app as features_app
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
-<<<<<<< HEAD
 from serving.cli_tariff import app as tariff_app
-=======
 from serving.cli_tune import tune
->>>>>>> f84f61c (Tune families by cross-validation on learn rows: pruned, bound in time, resumable; premia tune)
 from serving.compose import find_product, load_services, open_service
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo

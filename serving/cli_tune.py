@@ -45,7 +45,7 @@ def tune(
     ] = FitSettings.members,
     learning_rate: Annotated[
         float,
-        typer.Option(min=0.001, max=1.0, help="Learning rate of the search; a quarter is tried at the end."),
+        typer.Option(min=0.001, max=1.0, help="Learning rate of the search; half of it is tried at the end."),
     ] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of folds, sampler and fits.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads; idle cores only.")] = 1,
