@@ -18,6 +18,7 @@ from models.errors import (
     ModelError,
     PromotionError,
     RegistryError,
+    TariffError,
     TrainingDataError,
     TuningError,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "ScoringSummary",
     "Segmentation",
     "TableModel",
+    "TariffError",
     "TrainingDataError",
     "TrainingResult",
     "TunedSettings",

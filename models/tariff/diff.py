@@ -90,7 +90,7 @@ class Diff:
                 va="center",
                 fontsize=8,
             )
-        axes.margins(x=0.25)
+        axes.margins(x=0.35)
         rest = len(self.frame) - len(top)
         axes.set(
             xlabel="effect on the total premium, %",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -96,20 +96,19 @@ def distil(
     if settings.bands < 2 or settings.pair_bands < 2:
         raise TariffError([f"bands are {settings.bands} and {settings.pair_bands}; at least 2 are needed"])
     components = []
-    for name, objective in COMPONENTS[model.kind].items():
-        scorer = model.components[name]
-        target, weight = _teaching(name, model, learn)
+    for teacher in _teachers(model, learn):
         pairs = [_pair(pair, encoding) for pair in settings.pairs]
-        found = _fit(name, objective, scorer, encoding, learn, target, weight, settings, pairs)
+        found = _fit(teacher, encoding, learn.values, settings, pairs)
         if settings.strongest:
-            lost = lost_pairs(found, scorer, encoding, learn.values, weight).head(settings.strongest)
-            pairs += [_pair(pair, encoding) for pair in zip(lost.input_1, lost.input_2, strict=True)]
-            found = _fit(name, objective, scorer, encoding, learn, target, weight, settings, pairs)
-        design = learn.designs[name]
-        fitted = table_model(found, encoding)
-        total = float(design.weight @ respond(scorer.predict_raw(design.values), scorer.link))
-        shift = balanced(fitted, design, total).intercept - fitted.intercept
-        components.append(Component(name, objective, found.link, found.intercept + shift, found.tables, 1.0))
+            lost = lost_pairs(found, encoding, learn.values, teacher.raw, teacher.weight)
+            strongest = lost.head(settings.strongest)
+            pairs += [
+                _pair(pair, encoding) for pair in zip(strongest.input_1, strongest.input_2, strict=True)
+            ]
+            found = _fit(teacher, encoding, learn.values, settings, pairs)
+        fitted, design = table_model(found, encoding), learn.designs[teacher.name]
+        shift = balanced(fitted, design, teacher.total).intercept - fitted.intercept
+        components.append(replace(found, intercept=found.intercept + shift))
     tariff = Tariff(
         product.code,
         product.hash,
@@ -126,9 +125,9 @@ def distil(
 
 def lost_pairs(
     component: Component,
-    scorer: Scorer,
     encoding: Encoding,
     values: NDArray[np.float64],
+    raw: NDArray[np.float64],
     weight: NDArray[np.float64],
     bands: int = 8,
 ) -> pd.DataFrame:
@@ -138,12 +137,12 @@ def lost_pairs(
     ----------
     component
         Component of the tariff.
-    scorer
-        The same component of the model.
     encoding
         Names of the inputs.
     values
         Encoded risks, shape (n, inputs).
+    raw
+        Raw scores by the model, shape (n,).
     weight
         Exposure, shape (n,).
     bands
@@ -157,7 +156,7 @@ def lost_pairs(
         tariff in a cell that holds 0.1 % of the weight or more.
     """
     share = weight / weight.sum()
-    difference = table_model(component, encoding).predict_raw(values) - scorer.predict_raw(values)
+    difference = table_model(component, encoding).predict_raw(values) - raw
     difference = difference - share @ difference
     variance = float(share @ difference**2)
     cells, sizes = [], []
@@ -190,18 +189,45 @@ def _explained(
     return float(held @ mean**2), float(np.abs(np.expm1(counted)).max(initial=0.0))
 
 
-def _teaching(
-    name: ComponentName, model: RiskModel, learn: Rows
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give what the model predicts for every learn row, and what a row counts."""
-    scorer = model.components[name]
-    target = respond(scorer.predict_raw(learn.values), scorer.link)
-    if name == "probability":
-        return target, np.ones(len(target))
-    if name == "severity":  # every risk that may claim teaches, as often as it is expected to
-        frequency = model.components["frequency"]
-        return target, learn.exposure * respond(frequency.predict_raw(learn.values), frequency.link)
-    return target, learn.exposure
+@dataclass(frozen=True, eq=False)
+class _Teacher:
+    """A component of the model, and what it says of every learn row.
+
+    Attributes
+    ----------
+    name, objective, scorer
+        Component.
+    raw, target
+        Raw score and prediction, shape (n,).
+    weight
+        What a row counts, shape (n,).
+    total
+        Fitted total of the rows that the component was fitted on.
+    """
+
+    name: ComponentName
+    objective: Objective
+    scorer: Scorer
+    raw: NDArray[np.float64]
+    target: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    total: float
+
+
+def _teachers(model: RiskModel, learn: Rows) -> list[_Teacher]:
+    found: list[_Teacher] = []
+    for name, objective in COMPONENTS[model.kind].items():
+        scorer, design = model.components[name], learn.designs[name]
+        raw = scorer.predict_raw(learn.values)
+        target = respond(raw, scorer.link)
+        if name == "severity":
+            # Every risk that may claim teaches, as often as it is expected to.
+            weight = found[0].weight * found[0].target
+            total = float(design.weight @ respond(scorer.predict_raw(design.values), scorer.link))
+        else:
+            weight, total = design.weight, float(design.weight @ target)
+        found.append(_Teacher(name, objective, scorer, raw, target, weight, total))
+    return found
 
 
 def _pair(pair: tuple[str, str], encoding: Encoding) -> tuple[int, int]:
@@ -213,26 +239,23 @@ def _pair(pair: tuple[str, str], encoding: Encoding) -> tuple[int, int]:
 
 
 def _fit(
-    name: ComponentName,
-    objective: Objective,
-    scorer: Scorer,
+    teacher: _Teacher,
     encoding: Encoding,
-    learn: Rows,
-    target: NDArray[np.float64],
-    weight: NDArray[np.float64],
+    values: NDArray[np.float64],
     settings: Distilling,
     pairs: list[tuple[int, int]],
 ) -> Component:
+    objective, scorer, target, weight = teacher.objective, teacher.scorer, teacher.target, teacher.weight
     keys: list[tuple[int, ...]] = [(i,) for i in range(len(encoding.inputs))]
     keys += list(dict.fromkeys(pairs))
-    candidates = _candidates(scorer, encoding, learn.values, weight)
+    candidates = _candidates(scorer, encoding, values, weight)
     tables = []
     for key in keys:
         bands = settings.bands if len(key) == 1 else settings.pair_bands
         scales = tuple(_scale(encoding, i, candidates[i], bands, bool(encoding.levels[i])) for i in key)
         nothing = np.zeros(tuple(scale.cells for scale in scales))
         tables.append(Table(scales, nothing, 0.0, None, nothing, nothing, nothing))
-    cells = [table.locate(encoding, learn.values) for table in tables]
+    cells = [table.locate(encoding, values) for table in tables]
     blocks = [
         tabmat.CategoricalMatrix(cell.astype(np.int32), categories=np.arange(table.raw.size))
         for cell, table in zip(cells, tables, strict=True)
@@ -259,7 +282,7 @@ def _fit(
         Table(t.scales, part.reshape(t.raw.shape), 0.0, None, t.exposure, t.claims, t.information)
         for t, part in zip(tables, parts, strict=True)
     )
-    return Component(name, objective, scorer.link, float(glm.intercept_), filled, 1.0)
+    return Component(teacher.name, objective, scorer.link, float(glm.intercept_), filled, 1.0)
 
 
 Edges = tuple["NDArray[np.float64]", "NDArray[np.float64]"]

@@ -32,7 +32,8 @@ class Fidelity:
     frame
         One line per component and one for the risk premium: `correlation` and `r2` of the logarithms;
         `deviance_model`, `deviance_tariff`, `deviance_kept` (of what the model explains against the mean, the
-        share that the tariff explains); `gini_model`, `gini_tariff`, `gini_kept`; `deviation_99`, `largest`:
+        share that the tariff explains); `gini_model`, `gini_tariff`, `gini_kept`; a share is NaN where the
+        model itself explains nothing; `deviation_99`, `largest`:
         absolute deviation from the model that 99 % of the rows stay within, and the largest.
     lost
         One line per component and pair of inputs that the tariff has no table of (see `lost_pairs`).
@@ -63,10 +64,11 @@ def fidelity(tariff: Tariff, model: RiskModel, test: Rows) -> Fidelity:
         line = _alike(one, two, design.weight) | {
             "deviance_model": theirs,
             "deviance_tariff": mine,
-            "deviance_kept": (base - mine) / (base - theirs),
+            "deviance_kept": (base - mine) / (base - theirs) if theirs < base else np.nan,
         }
         lines[str(name)] = line | _ginis(design.target * design.weight, one, two, design.weight)
-        pairs = lost_pairs(component, scorer, tariff.encoding, test.values, test.exposure)
+        raw = scorer.predict_raw(test.values)
+        pairs = lost_pairs(component, tariff.encoding, test.values, raw, test.exposure)
         pairs.insert(0, "component", name)
         lost.append(pairs)
     one, two = model.risk_premium(test.values), own.risk_premium(test.values)
@@ -99,4 +101,4 @@ def _ginis(
     weight: NDArray[np.float64],
 ) -> dict[str, float]:
     theirs, mine = (gini(actual, rate, weight) for rate in (model, tariff))
-    return {"gini_model": theirs, "gini_tariff": mine, "gini_kept": mine / theirs}
+    return {"gini_model": theirs, "gini_tariff": mine, "gini_kept": mine / theirs if theirs > 0 else np.nan}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from models.tariff.scale import label
+from models.tariff.scale import label, union_axis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # More labels than this do not fit under a page.
 MOST_LABELS = 30
+LONGEST_LABEL, LETTERS_PER_INCH = 24, 11
 
 
 def factor_figure(tariff: Tariff, component: str, name: str, before: Tariff | None = None) -> Figure:
@@ -41,14 +42,15 @@ def factor_figure(tariff: Tariff, component: str, name: str, before: Tariff | No
     place = np.arange(len(held))
     figure = Figure(figsize=(max(7.0, min(0.35 * len(held) + 2, 14)), 4.6), layout="constrained")
     bars = figure.add_subplot()
-    bars.bar(place, 100 * table.exposure[held] / table.exposure.sum(), color="0.85", width=0.9)
-    bars.set_ylabel("share of exposure, %", color="0.45")
-    bars.margins(y=0.9)
+    axes = bars.twinx()
     bars.yaxis.tick_right()
     bars.yaxis.set_label_position("right")
-    axes = bars.twinx()
     axes.yaxis.tick_left()
     axes.yaxis.set_label_position("left")
+    share = 100 * table.exposure[held] / table.exposure.sum()
+    bars.bar(place, share, color="0.85", width=0.9)
+    bars.set_ylim(0, 2.2 * share.max())
+    bars.set_ylabel("share of exposure, %", color="0.45")
     if before is not None:
         earlier = _before(before, component, table)[held]
         axes.plot(place, earlier, "o--", color="tab:orange", markersize=3, label="before")
@@ -57,12 +59,12 @@ def factor_figure(tariff: Tariff, component: str, name: str, before: Tariff | No
     axes.axhline(1.0, color="0.6", linewidth=0.8)
     _log_scale(axes)
     every = math.ceil(len(held) / MOST_LABELS)
-    texts = [str(called[cell]) for cell in held[::every]]
-    long = sum(map(len, texts)) > 90
+    texts = [_short(str(called[cell])) for cell in held[::every]]
+    long = sum(len(text) + 2 for text in texts) > LETTERS_PER_INCH * figure.get_figwidth()
     bars.set_xticks(place[::every], texts, rotation=60 if long else 0, ha="right" if long else "center")
     bars.set_title(f"{label(name, tariff.encoding)}: {component}")
-    rises = table.relativities[held[0]] <= table.relativities[held[-1]]
-    axes.legend(loc="upper left" if rises else "upper right")
+    # Above the picture, since curves can be anywhere in it.
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8)
     return figure
 
 
@@ -141,26 +143,17 @@ def _draw_relativities(
 
 
 def _before(before: Tariff, component: str, table: Table) -> NDArray[np.float64]:
-    """Give the earlier relativities on the cells of a table, with the same level at 1."""
-    old = before.table(component, *table.inputs)
-    scale = table.scales[0]
-    if scale.edges is None:
-        first = [
-            scale.groups.index(cell) if cell in scale.groups else len(scale.groups)
-            for cell in range(scale.cells)
-        ]
-        where = np.array(first, dtype=np.float64)
-    else:
-        bounds = [scale.bounds(cell) for cell in range(scale.cells)]
-        where = np.array([np.nan if bound is None else _inside(*bound) for bound in bounds])
-    raw = old.raw[old.scales[0].locate(where)]
+    """Give the earlier relativities, averaged by exposure over each cell of a table, its base level at 1."""
+    old, scale = before.table(component, *table.inputs), table.scales[0]
+    axis = union_axis([old.scales[0], scale])
+    source, member = old.scales[0].spread(axis), scale.spread(axis)
+    weight = (old.exposure / np.bincount(source, minlength=old.raw.size)).take(source) + 1e-9
+    raw = np.bincount(member, weight * old.raw.take(source)) / np.bincount(member, weight)
     return np.asarray(np.exp(raw - (raw[table.base] if table.base is not None else 0.0)))
 
 
-def _inside(low: float, high: float) -> float:
-    if math.isinf(low):
-        return high if math.isfinite(high) else 0.0
-    return math.nextafter(low, math.inf) if math.isinf(high) else (low + high) / 2
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
 
 
 def _log_scale(axes: Axes) -> None:
@@ -168,7 +161,7 @@ def _log_scale(axes: Axes) -> None:
     low, high = axes.get_ylim()
     steps = [
         s
-        for s in (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 4, 6, 10, 20)
+        for s in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 4, 6, 10, 20)
         if low <= s <= high
     ]
     axes.set_yticks(steps, [f"{step:g}" for step in steps])

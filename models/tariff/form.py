@@ -7,6 +7,7 @@ belongs to the state that travels with the form (`models.tariff.state`).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,13 +92,23 @@ class Line:
 
 
 def cells_of(tariff: Tariff) -> list[Cell]:
-    """Give the form: base rates, then every cell that a risk can fall into."""
+    """Give the form: base rates, then every cell that a risk can fall into.
+
+    Raises
+    ------
+    TariffError
+        If two cells of a table have one name.
+    """
     found: list[Cell] = []
     for component in tariff.components:
         key = Key(component.name, BASE_RATE, "", "")
         found.append(Cell(key, -1, None, None, None, None, component.base_rate, None, None))
         for table in component.tables:
             found += table_cells(tariff, component, table)
+    counted = Counter(cell.key for cell in found)
+    twice = [key for key, count in counted.items() if count > 1]
+    if twice:
+        raise TariffError([f"{_called(key)}: two cells have this name" for key in twice])
     return found
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from models.tariff.tariff import Table, Tariff
 
 # Two-way smoothing solves a dense system of this many cells at most.
-MOST_CELLS = 2500
+MOST_CELLS = 1600
 
 
 @dataclass(frozen=True)
