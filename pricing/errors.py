@@ -8,6 +8,7 @@ PricingError
 ├── TechnicalPremiumError    the risk premium is no number that a price can rest on
 ├── CorridorError            the price lies outside what is filed
 ├── BookError                a book, a ladder or a constraint that cannot be optimised; one sentence per fault
+├── ExperienceError          parameters or events of experience rating that cannot be
 ├── InfeasibleError          no prices meet all constraints; holds those that conflict
 └── CurrencyError            two currencies met in one sum
 """
@@ -131,6 +132,10 @@ class BookError(PricingError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class ExperienceError(PricingError):
+    """Parameters or events of experience rating, a bonus-malus scale or a use of cover that cannot be."""
 
 
 class InfeasibleError(PricingError):
