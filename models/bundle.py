@@ -224,9 +224,8 @@ class Bundle:
                 index["benefit_minor"],
                 index["load_minor"],
             )
-            attachments = {
-                name: (folder / name).read_text(encoding="utf-8") for name in index.get("attachments", ())
-            }
+            attached = [name for name in index["files"] if name in index.get("attachments", ())]
+            attachments = {name: (folder / name).read_text(encoding="utf-8") for name in attached}
             bundle = cls(
                 product,
                 index["spec_hash"],

@@ -44,6 +44,8 @@ ONE_WAY = {
     "": "base",
 }
 FIRST_ROW = 4
+# Titles of sheets are short.
+SHORT = {"frequency": "freq", "severity": "sev", "probability": "prob", "pure_premium": "pure"}
 # Number formats of what is shown; the cells hold the whole figure.
 FORMATS = {"exposure": "#,##0.00", "claims": "#,##0", "relativity": "0.0000", "low": "0.000", "high": "0.000"}
 
@@ -104,7 +106,7 @@ def sheet_titles(tariff: Tariff) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for component in tariff.components:
         for table in component.tables:
-            title = f"{len(found) + 1} {component.name[:4]} {table.name}"
+            title = f"{len(found) + 1} {SHORT[component.name]} {table.name}"
             found[component.name, table.name] = title[:LONGEST_TITLE].rstrip()
     return found
 

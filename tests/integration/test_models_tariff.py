@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from models.bundle import Bundle
 from models.encoding import Encoding
-from models.errors import MismatchError, TariffError
+from models.errors import ArtifactError, MismatchError, TariffError
 from models.families import FitSettings
 from models.links import respond
 from models.response import read_observed
@@ -24,6 +25,7 @@ from models.tariff import (
     Rounding,
     Rows,
     Smoothing,
+    Source,
     diff,
     distil,
     draw_tariff,
@@ -32,6 +34,7 @@ from models.tariff import (
     restrict,
 )
 from models.tariff.partition import fewest_groups
+from models.tariff.proposal import check_parent, propose, tariff_of
 from models.tariff.rows import deviance
 from models.tariff.tariff import table_model
 from models.tariff.whittaker import smooth
@@ -361,3 +364,30 @@ def test_smoothing_two_sides():
     fitted, strengths = smooth(truth + rng.normal(size=truth.shape) * 0.2, np.full(truth.shape, 25.0))
     assert len(strengths) == 2
     assert np.square(fitted - truth).mean() < 0.4 * 0.04
+
+
+def test_a_tariff_of_another_product_parent_or_table_is_not_proposed(motor, tmp_path):
+    table = motor_table(9000)
+    for change in ({"product": "motor"}, {"product_hash": "0" * 64}):
+        with pytest.raises(MismatchError, match="products do not match"):
+            propose(replace(motor.tariff, **change), PRODUCT, table, "")
+    fewer = Encoding(ENCODING.factors[:-1], ())
+    with pytest.raises(MismatchError, match="inputs do not match"):
+        propose(replace(motor.tariff, encoding=fewer), PRODUCT, table, "")
+    with pytest.raises(MismatchError, match="parent models do not match: stored none, expected abc"):
+        check_parent(motor.tariff, "abc")
+
+
+def test_a_proposed_tariff_is_stored_with_where_each_cell_comes_from(motor, tmp_path):
+    tariff = restrict(motor.tariff, Rounding("frequency", ("driver_age",), 2), motor.learn)
+    result = propose(tariff, PRODUCT, motor_table(9000), "")
+    assert list(result.models) == ["tariff"]
+    loaded = Bundle.load(result.bundle().save(tmp_path / "tariff"), expected_product=PRODUCT)
+    values = motor.test.values
+    np.testing.assert_array_equal(loaded.model.risk_premium(values), tariff.model().risk_premium(values))
+    again = tariff_of(loaded, Source("2", "abc", "tariff"), motor.learn)
+    assert again.records == tariff.records
+    assert again.source.version == "2"
+    (tmp_path / "tariff" / "tariff.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="tariff.json does not match its checksum"):
+        Bundle.load(tmp_path / "tariff")
