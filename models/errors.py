@@ -8,6 +8,7 @@ ModelError
 ├── FittedMissingError       fitted features of a month are asked for that has not been fitted or synced
 ├── TariffError              a tariff, or an edit of one, cannot be used; one sentence per fault and place
 ├── DiagnosticError          figures cannot be worked out of these rows; one sentence per fault
+├── MissingExtraError        a library is needed that comes with an optional extra
 ├── CompileError             a booster is no sum of one- and two-way tables
 ├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
 │   └── MismatchError        it is whole, but made for another product or other feature definitions
@@ -93,6 +94,22 @@ class TariffError(ModelError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class MissingExtraError(ModelError):
+    """A library is needed that comes with an optional extra.
+
+    Parameters
+    ----------
+    purpose
+        What cannot be done without it.
+    library, extra
+        What is absent, and the extra that brings it.
+    """
+
+    def __init__(self, purpose: str, library: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{purpose} needs {library}; install it with: pip install 'premia[{extra}]'")
 
 
 class CompileError(ModelError):

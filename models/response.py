@@ -50,6 +50,30 @@ class Observed:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """Something that cannot be true of a training table.
+
+    Attributes
+    ----------
+    check
+        Name of the check that found it.
+    sentence
+        What is wrong.
+    rows
+        Where, shape (n,); None where the whole table is meant.
+    """
+
+    check: str
+    sentence: str
+    rows: NDArray[np.bool_] | None = None
+
+    @property
+    def text(self) -> str:
+        """The sentence, with the number of rows."""
+        return self.sentence if self.rows is None else f"{int(self.rows.sum())} rows: {self.sentence}"
+
+
 def read_observed(product: Product, table: pa.Table) -> Observed:
     """Read exposure and response.
 
@@ -65,29 +89,61 @@ def read_observed(product: Product, table: pa.Table) -> Observed:
     TrainingDataError
         Naming every fault with its number of rows.
     """
-    problems: list[str] = []
+    observed, faults = inspect_response(product, table)
+    if faults or observed is None:
+        raise TrainingDataError([fault.text for fault in faults])
+    return observed
+
+
+def inspect_response(product: Product, table: pa.Table) -> tuple[Observed | None, list[Fault]]:
+    """Read exposure and response, and give the faults in place of refusing.
+
+    Parameters
+    ----------
+    product, table
+        See `read_observed`.
+
+    Returns
+    -------
+    tuple of Observed or None, list of Fault
+        None where columns are absent or no numbers.
+    """
+    faults: list[Fault] = []
     if not table.num_rows:
-        raise TrainingDataError(["the table has no rows"])
+        return None, [Fault("rows", "the table has no rows")]
     response, kind = product.response, product.response.kind
     ones = np.ones(table.num_rows)
-    exposure = ones if product.exposure.column is None else _column(table, product.exposure.column, problems)
-    names = {"event": response.event, "count": response.count, "amount": response.amount}
-    read = {key: _column(table, name, problems) for key, name in names.items() if name is not None}
-    if problems:
-        raise TrainingDataError(problems)
-    _check_exposure(product, exposure, problems)
+    exposure = ones if product.exposure.column is None else _column(table, product.exposure.column, faults)
+    keys = ("event", "count", "amount", "capped")
+    names = {key: name for key in keys if (name := getattr(response, key)) is not None}
+    read = {key: _column(table, name, faults) for key, name in names.items()}
+    if any(fault.rows is None for fault in faults):
+        return None, faults
+    _check_exposure(product, exposure, faults)
     amount = read.get("amount", np.zeros(table.num_rows))
     scale = 10.0 ** exponent(product.currency) if response.amount_unit == "major" else 1.0
     amount = np.round(amount * scale)
     count = read.get("event", read.get("count", (amount > 0).astype(np.float64)))
-    _say(problems, amount < 0, "amounts are negative")
-    _say(problems, (count < 0) | (count != np.floor(count)), f"{kind}: counts are negative or not whole")
+    _say(faults, "amount", amount < 0, "amounts are negative")
+    _say(
+        faults,
+        "count",
+        (count < 0) | (np.isfinite(count) & (count != np.floor(count))),
+        f"{kind}: counts are negative or not whole",
+    )
     if kind == "event":
-        _say(problems, count > 1, f"{response.event} is neither 0 nor 1")
-    _say(problems, (count == 0) & (amount > 0), "an amount was paid but no claim is counted")
-    if problems:
-        raise TrainingDataError(problems)
-    return Observed(exposure, count, amount, _capped(product, count, amount))
+        _say(faults, "count", count > 1, f"{response.event} is neither 0 nor 1")
+    _say(faults, "claims", (count == 0) & (amount > 0), "an amount was paid but no claim is counted")
+    capped = _capped(product, count, amount)
+    if "capped" in read:
+        capped = np.round(read["capped"] * scale)
+        _say(
+            faults,
+            "capped",
+            (capped < 0) | (capped > amount),
+            f"{response.capped} lies outside 0 to the amount",
+        )
+    return Observed(exposure, count, amount, capped), faults
 
 
 def check_enough(count: NDArray[np.float64], exposure: NDArray[np.float64], rows: str, kind: str) -> None:
@@ -111,45 +167,42 @@ def check_enough(count: NDArray[np.float64], exposure: NDArray[np.float64], rows
         raise TrainingDataError([f"the {rows} rows have no exposure"])
 
 
-def _column(table: pa.Table, name: str, problems: list[str]) -> NDArray[np.float64]:
+def _column(table: pa.Table, name: str, faults: list[Fault]) -> NDArray[np.float64]:
     if name not in table.column_names:
-        problems.append(
-            f"column {name!r} is absent ({nearest(name, table.column_names) or 'no name is near'})"
-        )
+        near = nearest(name, table.column_names) or "no name is near"
+        faults.append(Fault("column", f"column {name!r} is absent ({near})"))
         return np.zeros(table.num_rows)
     column = table[name]
     kind = column.type
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        problems.append(f"column {name!r} is {kind}, not a number")
+        faults.append(Fault("column", f"column {name!r} is {kind}, not a number"))
         return np.zeros(table.num_rows)
     values = np.asarray(pc.fill_null(pc.cast(column, pa.float64(), safe=False), np.nan), dtype=np.float64)
-    _say(problems, ~np.isfinite(values), f"{name} is missing or not finite")
+    _say(faults, "missing", ~np.isfinite(values), f"{name} is missing or not finite")
     return values
 
 
-def _check_exposure(product: Product, exposure: NDArray[np.float64], problems: list[str]) -> None:
+def _check_exposure(product: Product, exposure: NDArray[np.float64], faults: list[Fault]) -> None:
     name, maximum = product.exposure.column, product.exposure.maximum
-    _say(problems, exposure <= 0, f"{name} is zero or negative: claims without exposure have no rate")
-    _say(problems, exposure > maximum * (1 + 1e-9), f"{name} lies above its maximum of {maximum:g}")
+    nothing = f"{name} is zero or negative: claims without exposure have no rate"
+    _say(faults, "exposure", exposure <= 0, nothing)
+    _say(faults, "exposure", exposure > maximum * (1 + 1e-9), f"{name} lies above its maximum of {maximum:g}")
     if product.response.kind == "event" and name is not None:
-        _say(
-            problems,
-            exposure != maximum,
-            f"{name} differs from {maximum:g}: an event needs covers that have run off",
-        )
+        sentence = f"{name} differs from {maximum:g}: an event needs covers that have run off"
+        _say(faults, "exposure", np.isfinite(exposure) & (exposure != maximum), sentence)
 
 
 def _capped(product: Product, count: NDArray[np.float64], amount: NDArray[np.float64]) -> NDArray[np.float64]:
     if product.response.large_loss is None:
         return amount
-    # The table holds one amount per policy, so the threshold applies to the policy's claims together.
+    # One amount per policy: without a column of capped claims the threshold applies to them together.
     return np.minimum(
         amount, np.maximum(count, 1.0) * float(to_minor(product.response.large_loss, product.currency))
     )
 
 
-def _say(problems: list[str], rows: NDArray[np.bool_], sentence: str) -> None:
+def _say(faults: list[Fault], check: str, rows: NDArray[np.bool_], sentence: str) -> None:
     if rows.any():
-        problems.append(f"{int(rows.sum())} rows: {sentence}")
+        faults.append(Fault(check, sentence, rows))

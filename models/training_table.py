@@ -12,6 +12,7 @@ from features.profiles import build_profiles
 from models.errors import TrainingDataError
 from models.fitted import attach_fitted, ensure_fitted, months_of
 from pricing.errors import nearest
+from pricing.money import to_minor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,8 @@ def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: 
     -------
     pyarrow.Table
         ``policy_id``, ``customer_id``, ``seller_id``, ``quoted_at``, one column per factor (its source),
-        ``exposure``, ``claim_count``, ``claim_amount_minor``, ``claimed``; ordered by time and policy.
+        ``exposure``, ``claim_count``, ``claim_amount_minor``, ``claimed``; ordered by time and policy. With a
+        large-loss threshold also ``claim_amount_capped_minor``, where each claim is cut at it.
 
     Raises
     ------
@@ -59,7 +61,9 @@ def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: 
             [f"the policies have no column {name!r} ({nearest(name, present)})" for name in absent]
         )
     developed = as_of_end - dt.timedelta(days=product.response.development_days)
-    bound = {"code": product.code, "cut": as_of_end, "developed": developed}
+    bound: dict[str, object] = {"code": product.code, "cut": as_of_end, "developed": developed}
+    if product.response.large_loss is not None:
+        bound["large"] = to_minor(product.response.large_loss, product.currency)
     table = con.sql(_policies_query(product), params=bound).to_arrow_table()
     if not table.num_rows:
         raise TrainingDataError(
@@ -72,17 +76,21 @@ def _policies_query(product: Product) -> str:
     factors = "".join(f', p."{f.name}" AS "{f.source}"' for f in product.factors)
     whole = product.cover.per != "year" or product.response.kind == "event"
     span = product.cover.days * MICROSECONDS_A_DAY
+    capped = column = ""
+    if product.response.large_loss is not None:
+        capped = ", sum(least(paid_minor, $large)) AS capped"
+        column = "coalesce(k.capped, 0)::BIGINT AS claim_amount_capped_minor,"
     # Identifiers come from a checked product file; values are bound.
     return f"""
         WITH known AS (
-            SELECT policy_id, count(*) AS claims, sum(paid_minor) AS paid FROM claims
+            SELECT policy_id, count(*) AS claims, sum(paid_minor) AS paid{capped} FROM claims
             WHERE product = $code AND reported_at < $cut AND occurred_at < $developed GROUP BY policy_id
         )
         SELECT p.policy_id, p.customer_id, p.seller_id, p.quoted_at{factors},
             least(date_diff('microsecond', p.inception_at, least(p.expiry_at, $developed)) / {span}::DOUBLE,
                   {product.exposure.maximum!r}) AS exposure,
             coalesce(k.claims, 0)::BIGINT AS claim_count,
-            coalesce(k.paid, 0)::BIGINT AS claim_amount_minor,
+            coalesce(k.paid, 0)::BIGINT AS claim_amount_minor, {column}
             (k.claims IS NOT NULL)::TINYINT AS claimed
         FROM policies p LEFT JOIN known k USING (policy_id)
         WHERE p.product = $code AND p.quoted_at < $cut AND p.inception_at < $developed

@@ -67,6 +67,9 @@ class Response(Frozen):
         `major` (euro, yuan) or `minor` (cent, fen).
     large_loss
         Amount per claim (major units) above which the excess is pooled over all policies.
+    capped
+        Column of amounts in which each claim was cut at `large_loss`; without it the threshold applies to the
+        claims of a policy together, at so much per claim.
     development_days
         How long claims take to be reported: when a training table is built from policies and claims, exposure
         and occurrences of the last days before the cut are left out, reports of earlier claims are not.
@@ -78,6 +81,7 @@ class Response(Frozen):
     amount: str | None = None
     amount_unit: Literal["major", "minor"] = "minor"
     large_loss: Amount | None = None
+    capped: str | None = None
     development_days: Annotated[int, Field(ge=0, le=3660)] = 0
 
     @model_validator(mode="after")
@@ -91,12 +95,15 @@ class Response(Frozen):
         given = {key for key in ("event", "count", "amount") if getattr(self, key) is not None}
         if given != needed:
             raise ValueError(f"kind {self.kind!r} needs the columns {sorted(needed)}, found {sorted(given)}")
+        if self.capped is not None and (self.large_loss is None or self.amount is None):
+            raise ValueError("capped goes with amount and large_loss")
         return self
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the training table that hold the response."""
-        return tuple(column for column in (self.event, self.count, self.amount) if column is not None)
+        columns = (self.event, self.count, self.amount, self.capped)
+        return tuple(column for column in columns if column is not None)
 
 
 class Exposure(Frozen):
