@@ -6,6 +6,7 @@ The registry stays in `models.registry`: it imports mlflow, which takes seconds.
 from models.bundle import Bundle
 from models.compare import Judged, headline
 from models.credibility import TwoWay, fit_two_way
+from models.credibility_encoder import CredibilityEncoder
 from models.encoding import Encoded, Encoding
 from models.errors import (
     ArtifactError,
@@ -15,6 +16,7 @@ from models.errors import (
     FitError,
     FittedMissingError,
     MismatchError,
+    MissingExtraError,
     ModelError,
     PromotionError,
     RegistryError,
@@ -24,10 +26,17 @@ from models.errors import (
 )
 from models.families import FitSettings
 from models.fitted import FITTED, attach_fitted, ensure_fitted
+from models.level_credibility import (
+    LevelCredibility,
+    buhlmann_straub,
+    hierarchical,
+    limited_fluctuation,
+)
 from models.recommend import PurchaseRates, Ranking, Recommendation, fit_rates, rank
 from models.risk_model import Reason, RiskModel, Scored
 from models.scoring_table import ScoringSummary, score_customers, write_scores
 from models.segments import Segmentation, read_segments
+from models.splits import SplitRows, folds, repeated_rows, split_rows
 from models.tables import TableModel
 from models.training import TrainingResult, train
 from models.training_table import attach_profiles, training_table
@@ -38,6 +47,7 @@ __all__ = [
     "ArtifactError",
     "Bundle",
     "CompileError",
+    "CredibilityEncoder",
     "DiagnosticError",
     "Encoded",
     "Encoding",
@@ -46,7 +56,9 @@ __all__ = [
     "FitSettings",
     "FittedMissingError",
     "Judged",
+    "LevelCredibility",
     "MismatchError",
+    "MissingExtraError",
     "ModelError",
     "PromotionError",
     "PurchaseRates",
@@ -58,6 +70,7 @@ __all__ = [
     "Scored",
     "ScoringSummary",
     "Segmentation",
+    "SplitRows",
     "TableModel",
     "TariffError",
     "TrainingDataError",
@@ -67,14 +80,20 @@ __all__ = [
     "TwoWay",
     "attach_fitted",
     "attach_profiles",
+    "buhlmann_straub",
     "ensure_fitted",
     "fit_rates",
     "fit_two_way",
+    "folds",
     "headline",
+    "hierarchical",
+    "limited_fluctuation",
     "rank",
     "read_segments",
     "read_tuned",
+    "repeated_rows",
     "score_customers",
+    "split_rows",
     "train",
     "training_table",
     "write_scores",

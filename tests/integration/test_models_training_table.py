@@ -75,6 +75,15 @@ def test_exposure_is_earned_and_late_reports_are_unknown(lake):
     assert rows[0]["age"] == 30
 
 
+def test_each_claim_is_cut_at_the_large_loss_threshold(lake):
+    product = product_with("accident", 0)
+    response = product.response.model_copy(update={"large_loss": "1.50"})
+    rows = training_table(lake, product.model_copy(update={"response": response}), CUT).to_pylist()
+    assert [row["claim_amount_minor"] for row in rows] == [0, 350]
+    assert [row["claim_amount_capped_minor"] for row in rows] == [0, 100 + 150]
+    assert "claim_amount_capped_minor" not in training_table(lake, product, CUT).column_names
+
+
 def test_trips_count_once_they_have_run_off(lake):
     table = training_table(lake, product_with("flight_delay", 0), CUT)
     assert table["policy_id"].to_pylist() == [4]

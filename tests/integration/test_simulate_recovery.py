@@ -5,12 +5,14 @@ Sizes and seeds are fixed; tolerances come from standard errors where the estima
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 from glum import GeneralizedLinearRegressor
 
 from data.simulate import CATEGORIES, Parameters, simulate
 from data.simulate.products import MOTOR_EFFECTS
 from data.store import connect
+from models.preparation import build_triangle, develop, report_pattern, reported_share
 
 P = Parameters()
 pytestmark = pytest.mark.slow
@@ -189,6 +191,33 @@ def test_ultimate_claims_are_found_before_they_are_reported(lake, product):
     assert number > len(delay)  # there is something still to be reported
     assert abs((1 / p).sum() - number) < 3 * np.sqrt(((1 - p) / p**2).sum())
     assert abs((paid / p).sum() - float(amount)) < 3 * np.sqrt((paid**2 * (1 - p) / p**2).sum())
+
+
+@pytest.mark.parametrize("product", ["return_freight", "motor", "medical", "phone_screen"])
+def test_development_finds_all_that_happened(lake, product):
+    """From the claims known at the end: by triangle, and by the exposure that they are to be set against."""
+    pytest.importorskip("chainladder")
+    end = pd.Timestamp("2026-01-01")
+    known = lake.execute(
+        f"SELECT occurred_at, reported_at, paid_minor::DOUBLE AS paid FROM claims WHERE product = '{product}'"
+    ).df()
+    number = lake.execute(
+        f"SELECT count(*) FROM true_claims WHERE product = '{product}' AND occurred_at < '{end}'"
+    ).fetchone()[0]
+    assert number > len(known)
+    triangle = build_triangle(known, occurred="occurred_at", known="reported_at", valuation=end)
+    found = develop(triangle)
+    assert abs(found.frame["ultimate"].sum() - number) < 3 * found.total_std_error
+    covers = lake.execute(
+        f"SELECT inception_at, expiry_at FROM policies WHERE product = '{product}' AND inception_at < '{end}'"
+    ).df()
+    pattern = report_pattern(known["occurred_at"], known["reported_at"], end)
+    share = reported_share(covers["inception_at"], covers["expiry_at"], end, pattern)
+    last = covers["expiry_at"].clip(upper=end)
+    exposure = ((last - covers["inception_at"]) / pd.Timedelta(days=365)).to_numpy()
+    ultimate = len(known) / (exposure * share).sum() * exposure.sum()
+    assert abs(ultimate - number) < 3 * np.sqrt(number)
+    assert (share < 0.999).any()
 
 
 def test_cover_is_bought_by_those_who_return(lake):

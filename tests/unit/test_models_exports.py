@@ -9,9 +9,9 @@ from models import errors, preparation
 
 PREPARATION = """
 Break CappedClaims Columns Developed Extended IncreasedLimits MeanExcess OnLevel OneWay Periods RateChange
-ReportPattern TableChecks Trend TrendFactor Triangle TwoWayTable average_accident_date build_triangle cap_claims
-check_table develop equal_exposure_bounds extend_exposures fit_trend increased_limits mean_excess on_level one_way
-rate_level report_pattern reported_share two_way
+ReportPattern TableChecks Trend TrendFactor Triangle TwoWayTable average_accident_date build_triangle
+cap_claims check_table develop equal_exposure_bounds extend_exposures fit_trend increased_limits mean_excess
+on_level one_way rate_level report_pattern reported_share two_way
 """
 LEVELS_AND_SPLITS = """
 CredibilityEncoder LevelCredibility MissingExtraError SplitRows buhlmann_straub folds hierarchical
@@ -34,6 +34,8 @@ def test_credibility_and_splits_are_exported_with_the_rest():
 
 def test_every_error_stands_in_the_tree():
     drawn = errors.__doc__ or ""
-    kinds = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)]
+    kinds = [
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
+    ]
     assert len(kinds) > 10
     assert all(name in drawn for name in kinds)
