@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.compare import NULL
-from models.diagnostics.lift import lift
-from models.diagnostics.lorenz import lorenz
-from models.diagnostics.one_way import OneWay, one_way
+from models.diagnostics.lift_chart import lift
+from models.diagnostics.lorenz_curve import lorenz
+from models.diagnostics.one_way_table import OneWay, one_way
 
 if TYPE_CHECKING:
     from pathlib import Path

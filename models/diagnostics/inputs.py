@@ -61,7 +61,7 @@ class Rows:
 
 
 def check_rows(
-    actual: ArrayLike,
+    actual: ArrayLike | None,
     expected: Totals,
     exposure: ArrayLike,
     objective: Objective | None = None,
@@ -71,7 +71,7 @@ def check_rows(
     Parameters
     ----------
     actual
-        Claims, amounts or events, shape (n,).
+        Claims, amounts or events, shape (n,); None where only expected totals are looked at.
     expected
         Rate x exposure, shape (n,), or model -> such an array; a single array is called `model`.
     exposure
@@ -87,7 +87,9 @@ def check_rows(
         distribution.
     """
     named = expected if isinstance(expected, Mapping) else {MODEL: expected}
-    columns = {"actual": actual, "exposure": exposure} | {f"expected[{k!r}]": v for k, v in named.items()}
+    columns = {"actual": exposure if actual is None else actual, "exposure": exposure} | {
+        f"expected[{k!r}]": v for k, v in named.items()
+    }
     arrays = {name: _numbers(name, value) for name, value in columns.items()}
     rows = Rows(arrays["actual"], {str(k): arrays[f"expected[{k!r}]"] for k in named}, arrays["exposure"])
     _refuse(_length_problems(arrays, rows) or _value_problems(arrays))

@@ -130,7 +130,7 @@ def legend(axes: Axes, place: str = "best", columns: int = 1, *others: Axes) -> 
     )
 
 
-def exposure_bars(axes: Axes, exposure: Array, units: Units = UNITS, places: Array | None = None) -> Axes:
+def exposure_bars(axes: Axes, exposure: Array, units: Units = UNITS, *, label: bool = True) -> Axes:
     """Draw exposure as bars behind what `axes` holds, on an axis of its own at the right.
 
     Parameters
@@ -141,11 +141,11 @@ def exposure_bars(axes: Axes, exposure: Array, units: Units = UNITS, places: Arr
         One bar per band, shape (bands,).
     units
         For the label.
-    places
-        Where the bands stand; 0, 1, ... when absent.
+    label
+        Whether the bars have an axis; without one they show shares only.
     """
     behind = axes.twinx()
-    behind.bar(np.arange(len(exposure)) if places is None else places, exposure, color=EXPOSURE, width=0.82)
+    behind.bar(np.arange(len(exposure)), exposure, color=EXPOSURE, width=0.82)
     # Bars stay in the lower part, so that rates are read in front of little.
     behind.set_ylim(0, float(exposure.max()) * 2.6)
     behind.set_ylabel(f"{units.exposures} (bars)", color=REFERENCE)
@@ -153,6 +153,8 @@ def exposure_bars(axes: Axes, exposure: Array, units: Units = UNITS, places: Arr
     behind.yaxis.set_major_formatter(thousands())
     behind.spines["top"].set_visible(False)
     behind.spines["right"].set_color(EXPOSURE)
+    if not label:
+        behind.set_axis_off()
     behind.grid(visible=False)
     axes.set_zorder(behind.get_zorder() + 1)
     axes.patch.set_visible(False)

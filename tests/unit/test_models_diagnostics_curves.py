@@ -11,6 +11,7 @@ from scipy import stats
 from models import DiagnosticError, metrics
 from models.diagnostics import Units, double_lift, lift, lorenz, one_way, over_time
 from models.diagnostics.bands import band
+from models.diagnostics.resampling import TIMES, row_weights
 
 UNITS = Units("claims", "policy-year")
 
@@ -69,12 +70,16 @@ def test_a_resampled_gini_is_the_gini_of_the_resample():
     actual, expected, exposure, _ = sample(300)
     expected["tied"] = np.round(expected["true"] / exposure, 1) * exposure
     found = lorenz(actual, expected, exposure, draws=3, seed=5).draws
-    rng = np.random.default_rng(5)
-    for k in range(3):
-        rows = rng.integers(0, 300, 300)
+    for k, times in enumerate(row_weights(300, 3, 5)):
+        rows = np.repeat(np.arange(300), times)
         for model, total in expected.items():
             plain = metrics.gini(actual[rows], np.round(total / exposure, 12)[rows], exposure[rows])
             assert found.loc[k, model] == pytest.approx(plain, abs=1e-12)
+
+
+def test_rows_are_drawn_a_poisson_number_of_times():
+    assert (TIMES.mean(), TIMES.var()) == pytest.approx((1.0, 1.0), abs=2e-4)
+    assert len(TIMES) == 65536
 
 
 def test_the_bootstrap_error_is_the_spread_over_samples():

@@ -12,18 +12,16 @@ import pandas as pd
 from models import metrics
 from models.diagnostics.inputs import check_rows
 from models.diagnostics.intervals import LEVEL
-from models.diagnostics.resampling import percentiles, row_weights, two_sided
+from models.diagnostics.ranking import gini_draws
+from models.diagnostics.resampling import percentiles, two_sided
 from models.diagnostics.style import REFERENCE, UNITS, Units, colours, legend, new_figure, percent, title
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    from models.diagnostics.inputs import Rows, Totals
-    from models.diagnostics.resampling import Counts
-
-    Array = NDArray[np.float64]
+    from models.diagnostics.inputs import Totals
 
 POINTS = 1001
 DRAWS = 200
@@ -120,7 +118,7 @@ def lorenz(
     Gini = 1 - 2 x area under the Lorenz curve of actual against exposure, rows of equal prediction as one
     point. It sees ranking only: a model that is wrong by a factor has the same Gini, so read it beside the
     calibration (Wuthrich 2023, Model selection with Gini indices under auto-calibration). Intervals come
-    from the multinomial bootstrap of rows (percentiles), paired over models.
+    from the Poisson bootstrap of rows (percentiles), paired over models.
 
     Parameters
     ----------
@@ -150,43 +148,3 @@ def lorenz(
         table["high"] = {model: span[1] for model, span in spans.items()}
         table["error"] = drawn.std(ddof=1)
     return Lorenz(pd.concat(curves, ignore_index=True), table, drawn, level)
-
-
-def gini_draws(rows: Rows, draws: int, seed: int) -> pd.DataFrame:
-    """Give the Gini of every model on each resample, shape (draws, models)."""
-    rankings = [_Ranking(rows, model) for model in rows.models]
-    found = np.empty((draws, len(rankings)))
-    for line, weights in zip(found, row_weights(len(rows.actual), draws, seed), strict=True):
-        line[:] = [ranking.gini(weights) for ranking in rankings]
-    return pd.DataFrame(found, columns=rows.models)
-
-
-class _Ranking:
-    """Rows sorted once by a prediction; each resample then costs one cumulated sum.
-
-    With ties at their middle the area needs only the rows that hold a part of the actual total:
-    Gini = 2 sum_i a_i F_i / sum_i a_i - 1, F_i the share of exposure below row i plus half of its ties.
-    """
-
-    def __init__(self, rows: Rows, model: str) -> None:
-        rate = rows.rate(model)
-        self._order = np.argsort(rate, kind="stable")
-        self._exposure = rows.exposure[self._order]
-        ranked = rate[self._order]
-        ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-        held = np.flatnonzero(rows.actual[self._order])
-        tie = np.searchsorted(ends, held)
-        self._end = ends[tie]
-        self._start = np.append(-1, ends)[tie]
-        self._held = self._order[held]
-        self._actual = rows.actual[self._held]
-
-        self._below = np.zeros(len(ranked) + 1)
-
-    def gini(self, weights: Counts) -> float:
-        below = self._below
-        np.multiply(weights.take(self._order), self._exposure, out=below[1:])
-        np.cumsum(below[1:], out=below[1:])
-        middle = (below[self._start + 1] + below[self._end + 1]) / 2.0 / below[-1]
-        part = self._actual * weights[self._held]
-        return float(2.0 * (part @ middle) / part.sum() - 1.0)

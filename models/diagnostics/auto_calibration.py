@@ -16,7 +16,7 @@ from models import metrics
 from models.diagnostics.bands import BANDS, band, make_bands
 from models.diagnostics.inputs import check_rows
 from models.diagnostics.intervals import LEVEL, band_test, total_interval
-from models.diagnostics.lift import prediction_bands
+from models.diagnostics.lift_chart import prediction_bands
 from models.diagnostics.simulation import draw_totals, pearson_dispersion
 from models.diagnostics.style import (
     ACTUAL,

@@ -10,7 +10,7 @@ import pandas as pd
 from models.diagnostics.bands import make_bands
 from models.diagnostics.inputs import check_column, check_rows
 from models.diagnostics.intervals import LEVEL
-from models.diagnostics.one_way import OneWay, by_bands
+from models.diagnostics.one_way_table import OneWay, by_bands
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
