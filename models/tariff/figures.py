@@ -60,7 +60,7 @@ def factor_figure(tariff: Tariff, component: str, name: str, before: Tariff | No
     _log_scale(axes)
     every = math.ceil(len(held) / MOST_LABELS)
     texts = [_short(str(called[cell])) for cell in held[::every]]
-    long = sum(len(text) + 2 for text in texts) > LETTERS_PER_INCH * figure.get_figwidth()
+    long = len(texts) * (max(map(len, texts)) + 2) > LETTERS_PER_INCH * figure.get_figwidth()
     bars.set_xticks(place[::every], texts, rotation=60 if long else 0, ha="right" if long else "center")
     bars.set_title(f"{label(name, tariff.encoding)}: {component}")
     # Above the picture, since curves can be anywhere in it.
