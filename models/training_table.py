@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from features.profiles import build_profiles
@@ -47,7 +48,8 @@ def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: 
     pyarrow.Table
         ``policy_id``, ``customer_id``, ``seller_id``, ``quoted_at``, one column per factor (its source),
         ``exposure``, ``claim_count``, ``claim_amount_minor``, ``claimed``; ordered by time and policy. With a
-        large-loss threshold also ``claim_amount_capped_minor``, where each claim is cut at it.
+        large-loss threshold also ``claim_amount_capped_minor``, where each claim is cut at it; with
+        development by share also ``reported_share``, which the exposure is multiplied by.
 
     Raises
     ------
@@ -69,7 +71,37 @@ def training_table(con: duckdb.DuckDBPyConnection, product: Product, as_of_end: 
         raise TrainingDataError(
             [f"the lake holds no policy of {product.code!r} that is known at {as_of_end}"]
         )
+    if product.response.development == "share":
+        return _with_reported_share(con, product, table, bound)
     return table
+
+
+def _with_reported_share(
+    con: duckdb.DuckDBPyConnection, product: Product, table: pa.Table, bound: dict[str, object]
+) -> pa.Table:
+    """Multiply exposure by the share of its claims that is reported at the cut."""
+    from models.preparation.development import report_pattern, reported_share  # here: serving never needs it
+
+    if product.cover.per != "year":
+        raise TrainingDataError(["development = 'share' needs covers of a year: others count as a whole"])
+    claims = con.execute(
+        "SELECT occurred_at, reported_at FROM claims WHERE product = $code AND reported_at < $cut "
+        "AND occurred_at < $cut",
+        {name: bound[name] for name in ("code", "cut")},
+    ).df()
+    terms = con.execute(
+        "SELECT policy_id, inception_at, expiry_at FROM policies WHERE product = $code AND quoted_at < $cut",
+        {name: bound[name] for name in ("code", "cut")},
+    ).df()
+    terms = terms.set_index("policy_id").loc[table["policy_id"].to_numpy()].reset_index()
+    cut = pd.Timestamp(str(bound["cut"]))
+    pattern = report_pattern(claims["occurred_at"], claims["reported_at"], cut)
+    share = reported_share(terms["inception_at"], terms["expiry_at"], cut, pattern)
+    place = table.column_names.index("exposure")
+    exposure = table["exposure"].to_numpy() * share
+    return table.set_column(place, "exposure", pa.array(exposure)).append_column(
+        "reported_share", pa.array(share)
+    )
 
 
 def _policies_query(product: Product) -> str:

@@ -73,6 +73,9 @@ class Response(Frozen):
     development_days
         How long claims take to be reported: when a training table is built from policies and claims, exposure
         and occurrences of the last days before the cut are left out, reports of earlier claims are not.
+    development
+        `leave_out` as above, or `share`: nothing is left out, and exposure up to the cut is multiplied by the
+        share of its claims that is reported by then.
     """
 
     kind: Literal["event", "claim_count", "frequency_severity", "claim_amount"]
@@ -83,6 +86,7 @@ class Response(Frozen):
     large_loss: Amount | None = None
     capped: str | None = None
     development_days: Annotated[int, Field(ge=0, le=3660)] = 0
+    development: Literal["leave_out", "share"] = "leave_out"
 
     @model_validator(mode="after")
     def _columns(self) -> Response:
@@ -97,6 +101,8 @@ class Response(Frozen):
             raise ValueError(f"kind {self.kind!r} needs the columns {sorted(needed)}, found {sorted(given)}")
         if self.capped is not None and (self.large_loss is None or self.amount is None):
             raise ValueError("capped goes with amount and large_loss")
+        if self.development == "share" and (self.kind == "event" or self.development_days):
+            raise ValueError("development = 'share' needs claims that add up, and no development_days")
         return self
 
     @property

@@ -20,7 +20,7 @@ from models.governance.discrimination_free import DiscriminationFree, discrimina
 from models.governance.price_gap import PriceGap, price_gap
 from models.governance.proxies import ProxyTest, proxy_test
 from models.response import Observed, read_observed
-from models.splits import mark_test_rows
+from models.splits import SplitRows, split_rows
 from models.training import fit_risk_model
 from pricing.errors import nearest
 from pricing.factors import CategoryFactor, Text
@@ -109,10 +109,10 @@ def audit_fairness(
     encoded = Encoding.of(product).encode(table)
     if encoded.refused.any():
         raise TrainingDataError(encoded.sentences())
-    observed, test = read_observed(product, table), mark_test_rows(product.split, table)
-    premium = model.risk_premium(encoded.matrix[test])
+    observed, rows = read_observed(product, table), split_rows(product.split, table)
+    premium = model.risk_premium(encoded.matrix[rows.test])
     return [
-        _audit_one(product, name, table, encoded.matrix, observed, test, premium, settings) for name in held
+        _audit_one(product, name, table, encoded.matrix, observed, rows, premium, settings) for name in held
     ]
 
 
@@ -122,16 +122,17 @@ def _audit_one(
     table: pa.Table,
     matrix: NDArray[np.float64],
     observed: Observed,
-    test: NDArray[np.bool_],
+    split: SplitRows,
     premium: NDArray[np.float64],
     settings: FitSettings,
 ) -> AttributeAudit:
+    test = split.test
     codes, groups = _groups(table[attribute], attribute)
     knowing = _knowing(product, attribute, groups)
     encoding = Encoding.of(knowing)
     position = encoding.inputs.index(AUDITED)
     wide = np.insert(matrix, position, codes.astype(np.float64), axis=1)
-    best = fit_risk_model(knowing, FAMILY, encoding, wide, observed, ~test, settings)
+    best = fit_risk_model(knowing, FAMILY, encoding, wide, observed, split.learn, settings)
     by_level = np.empty((int(test.sum()), len(groups)))
     rows = wide[test]
     for level in range(len(groups)):

@@ -9,12 +9,13 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from features.load import default_spec
 from models.errors import TrainingDataError
 from models.splits import mark_test_rows
 from models.training_table import attach_profiles, training_table
-from pricing.product import Product, Split, read_product
+from pricing.product import Product, Response, Split, read_product
 
 FOLDER = Path(__file__).parents[2] / "data" / "reference" / "products"
 CUT = dt.datetime(2026, 1, 1)
@@ -82,6 +83,17 @@ def test_each_claim_is_cut_at_the_large_loss_threshold(lake):
     assert [row["claim_amount_minor"] for row in rows] == [0, 350]
     assert [row["claim_amount_capped_minor"] for row in rows] == [0, 100 + 150]
     assert "claim_amount_capped_minor" not in training_table(lake, product, CUT).column_names
+
+
+def test_a_share_of_claims_that_cannot_be_known_is_refused(lake):
+    with pytest.raises(ValidationError, match="'share' needs claims that add up"):
+        Response(kind="event", event="hit", development="share")
+    with pytest.raises(ValidationError, match="and no development_days"):
+        Response(kind="claim_count", count="n", development="share", development_days=30)
+    product = product_with("accident", 0)
+    shared = product.response.model_copy(update={"development": "share"})
+    with pytest.raises(TrainingDataError, match="claims are too few for a pattern"):
+        training_table(lake, product.model_copy(update={"response": shared}), CUT)
 
 
 def test_trips_count_once_they_have_run_off(lake):

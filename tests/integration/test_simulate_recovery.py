@@ -4,15 +4,21 @@
 Sizes and seeds are fixed; tolerances come from standard errors where the estimator gives them.
 """
 
+import datetime as dt
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from glum import GeneralizedLinearRegressor
 
+import data
 from data.simulate import CATEGORIES, Parameters, simulate
 from data.simulate.products import MOTOR_EFFECTS
 from data.store import connect
 from models.preparation import build_triangle, develop, report_pattern, reported_share
+from models.training_table import training_table
+from pricing.product import read_product
 
 P = Parameters()
 pytestmark = pytest.mark.slow
@@ -218,6 +224,30 @@ def test_development_finds_all_that_happened(lake, product):
     ultimate = len(known) / (exposure * share).sum() * exposure.sum()
     assert abs(ultimate - number) < 3 * np.sqrt(number)
     assert (share < 0.999).any()
+
+
+def test_a_training_table_by_reported_share_holds_the_true_frequency(lake):
+    product = read_product(Path(data.__file__).parent / "reference" / "products" / "motor.toml")
+    end = dt.datetime(2026, 1, 1)
+
+    def frequency(**changes):
+        response = product.response.model_copy(update=changes)
+        found = training_table(lake, product.model_copy(update={"response": response}), end)
+        claims, exposure = (found[name].to_numpy().sum() for name in ("claim_count", "exposure"))
+        return claims / exposure, claims
+
+    shared, claims = frequency(development="share", development_days=0)
+    happened, exposure = lake.execute(
+        "SELECT (SELECT count(*) FROM true_claims WHERE product = 'motor' "
+        f"AND occurred_at < TIMESTAMP '{end}'), "
+        f"sum(epoch(least(expiry_at, TIMESTAMP '{end}') - inception_at)) / 86400 / 365 FROM policies "
+        f"WHERE product = 'motor' AND inception_at < TIMESTAMP '{end}'"
+    ).fetchone()
+    truth = happened / float(exposure)
+    assert abs(shared / truth - 1) < 3 / np.sqrt(claims)
+    naive, _ = frequency(development_days=0)
+    assert naive < shared
+    assert abs(shared / truth - 1) < abs(naive / truth - 1)
 
 
 def test_cover_is_bought_by_those_who_return(lake):

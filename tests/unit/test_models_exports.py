@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
+import re
+from pathlib import Path
 
 import models
 from models import errors, preparation
@@ -39,3 +41,11 @@ def test_every_error_stands_in_the_tree():
     ]
     assert len(kinds) > 10
     assert all(name in drawn for name in kinds)
+
+
+def test_the_page_on_preparation_imports_what_exists():
+    page = (Path(__file__).parents[2] / "docs" / "preparation.md").read_text(encoding="utf-8")
+    imports = re.findall(r"^from models[.\w]* import .+$", page, re.M)
+    assert len(imports) >= 7
+    for line in imports:
+        exec(line, {})  # noqa: S102 - a line of our own page
