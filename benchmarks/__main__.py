@@ -16,6 +16,7 @@ NAMES = (
     "simulate",
     "accuracy",
     "tables",
+    "diagnostics",
     "returns",
     "features",
     "evaluator",
@@ -34,6 +35,7 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "max_abs_diff": ("at most", 1e-12),
         "one_row_us": ("at most", 20.0),
     },
+    "diagnostics": {"slowest": ("at most", 10.0), "peak_gb": ("at most", 3.0)},
     "returns": {"logloss_gain": ("at least", 0.0), "auc_gain": ("at least", 0.0)},
     "credibility": {
         "seconds_17m_orders": ("at most", 10.0),

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from models.diagnostics.style import ACTUAL, COLOURS, band_labels, exposure_bars, legend, new_figure, title
 from pricing.score import scale_of, score_array
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from models.compare import Judged
@@ -75,18 +76,17 @@ def score_figure(report: pd.DataFrame) -> Figure:
     report
         From `score_report`.
     """
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_figure(7.2, 4.4)
+    exposure_bars(axes, report["exposure"].to_numpy())
     place = np.arange(len(report))
-    axes.bar(place, report["exposure"] / report["exposure"].sum(), color="0.88", label="share of exposure")
-    axes.set(xlabel="score band, safest first", ylabel="share of exposure", title="Cost by score band")
-    axes.set_xticks(place, [f"{code}\nfrom {low}" for code, low in report["lowest"].items()])
-    cost = axes.twinx()
     error = 2 * report["ae_error"] * report["expected"]
-    cost.errorbar(place, report["actual"], yerr=error, color="black", marker="o", label="actual (2 s.e.)")
-    cost.plot(place, report["expected"], linestyle="--", marker="s", label="expected")
-    cost.set_ylim(bottom=0)
-    cost.set_ylabel("minor units per unit of exposure")
-    handles = [part for one in (axes, cost) for part in one.get_legend_handles_labels()[0]]
-    axes.legend(handles, [str(handle.get_label()) for handle in handles], loc="upper left")
+    axes.errorbar(place, report["actual"], yerr=error, color=ACTUAL, marker="o", label="actual, 2 s.e.")
+    axes.plot(place, report["expected"], color=COLOURS[0], linestyle="--", marker="s", label="expected")
+    band_labels(
+        axes, [f"{code}\nfrom {low}" for code, low in report["lowest"].items()], "score band, safest first"
+    )
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("minor units per unit of exposure")
+    title(axes, "Cost by score band")
+    legend(axes, "upper left")
     return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,8 @@ from models.diagnostics import (
     partial_dependence,
     table_interactions,
 )
+from models.purify import purify
+from models.tables import Axis, TableModel
 
 LEVELS = {"a": 0.0, "b": 0.4, "c": -0.3}
 
@@ -124,6 +128,33 @@ def test_interactions_of_tables_are_exact():
         table_interactions({"a": a}, {}, np.ones(4))
     with pytest.raises(DiagnosticError, match="one value for each of 4 rows"):
         table_interactions({"a": a[:2]}, {("a", "b"): a}, np.ones(4))
+
+
+def test_interactions_of_a_fitted_model_are_those_of_its_tables():
+    rng = np.random.default_rng(3)
+    axes = tuple(Axis(np.array([0.0, 1.0])) for _ in range(3))
+    pairs = {(0, 1): rng.normal(size=(4, 4)), (1, 2): 0.1 * rng.normal(size=(4, 4))}
+    mains = {k: rng.normal(size=4) for k in range(3)}
+    values = rng.normal(0.5, 1.0, (2000, 3))
+    model = purify(TableModel("log", -1.0, axes, mains, pairs), values, np.ones(2000))
+    only = replace(model, intercept=0.0, mains={}, pairs={})
+    names = ("a", "b", "c")
+    found = table_interactions(
+        {names[i]: replace(only, mains={i: t}).predict_raw(values) for i, t in model.mains.items()},
+        {
+            (names[i], names[j]): replace(only, pairs={(i, j): t}).predict_raw(values)
+            for (i, j), t in model.pairs.items()
+        },
+        np.ones(2000),
+    )
+    assert list(found.frame["first"] + found.frame["second"]) == ["ab", "bc"]
+    cells = model.pairs[0, 1][axes[0].locate(values[:, 0]), axes[1].locate(values[:, 1])]
+    assert found.frame.loc[0, "strength"] == pytest.approx(cells.std(), rel=1e-6)
+    # On independent factors the exact figure and Friedman's estimate are of the same thing.
+    frame = pd.DataFrame(values, columns=list(names))
+    sampled = friedman_h(lambda part: np.exp(model.predict_raw(part.to_numpy())), frame, rows=150).frame
+    assert sampled.loc[0, "strength"] == pytest.approx(found.frame.loc[0, "strength"], rel=0.2)
+    assert (sampled.loc[0, "first"], sampled.loc[0, "second"]) == ("a", "b")
 
 
 def test_contributions_by_band():
