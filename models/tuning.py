@@ -174,39 +174,55 @@ def tune_family(
     TuningError
         If no trial ended in time.
     """
-    report = progress or (lambda _step, _share: None)
     judged = replace(settings, members=min(settings.members, JUDGED_MEMBERS))
     study = _open(family, design, judged, search, name)
-    started = _seconds_used(study)
-    begin = time.monotonic()
-
-    def used() -> float:
-        return started + time.monotonic() - begin
-
-    def objective(trial: optuna.Trial) -> float:
-        drawn = _suggest(trial, family, design, settings)
-        tried = replace(judged, **drawn, learning_rate=_rate(trial, settings))  # type: ignore[arg-type]
-        first, slower = not _complete(study), RATE in trial.user_attrs
-        value = np.inf
-        for fold, (value, rounds) in enumerate(_folds(family, design, tried, search.seed)):
-            trial.report(value, fold)
-            trial.set_user_attr("rounds", rounds)
-            report(_said(study, fold), min(used() / search.seconds, 1.0))
-            late = used() > search.seconds and not first
-            if fold + 1 < FOLDS and (late or (trial.should_prune() and not slower)):
-                raise optuna.TrialPruned
-        return float(value)
-
-    def left() -> float:
-        return search.seconds - used() - (_slower_seconds(study) if family != "glm" else 0.0)
-
-    while left() > 0 and _finished(study) < (search.trials or np.inf):
+    report = progress or (lambda _step, _share: None)
+    objective = _Objective(
+        family, design, judged, search, study, report, time.monotonic() - _seconds_used(study)
+    )
+    while objective.left() > 0 and _finished(study) < (search.trials or np.inf):
         study.optimize(objective, n_trials=1)
-    if family != "glm" and _complete(study) and used() < search.seconds:
+    if family != "glm" and _complete(study) and objective.used() < search.seconds:
         _enqueue_slower(study, settings)
         study.optimize(objective, n_trials=len(study.get_trials(states=(STATES.WAITING,))))
     report(_said(study, FOLDS - 1), 1.0)
     return _chosen(family, design, settings, search, study)
+
+
+@dataclass(frozen=True, eq=False)
+class _Objective:
+    """Loss of one trial, fold by fold."""
+
+    family: str
+    design: Design
+    settings: FitSettings
+    search: Search
+    study: optuna.Study
+    report: Progress
+    begun: float  # when the search would have begun had it never been stopped
+
+    def used(self) -> float:
+        """Seconds of all trials."""
+        return time.monotonic() - self.begun
+
+    def left(self) -> float:
+        """Seconds for more trials at the quick learning rate."""
+        kept = 0.0 if self.family == "glm" else _slower_seconds(self.study)
+        return self.search.seconds - self.used() - kept
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        drawn = _suggest(trial, self.family, self.design, self.settings)
+        tried = replace(self.settings, **drawn, learning_rate=_rate(trial, self.settings))  # type: ignore[arg-type]
+        first, slower = not _complete(self.study), RATE in trial.user_attrs
+        value = np.inf
+        for fold, (value, rounds) in enumerate(_folds(self.family, self.design, tried, self.search.seed)):
+            trial.report(value, fold)
+            trial.set_user_attr("rounds", rounds)
+            self.report(_said(self.study, fold), min(self.used() / self.search.seconds, 1.0))
+            late = self.used() > self.search.seconds and not first
+            if fold + 1 < FOLDS and not slower and (late or trial.should_prune()):
+                raise optuna.TrialPruned
+        return float(value)
 
 
 def _folds(family: str, design: Design, settings: FitSettings, seed: int) -> Iterator[tuple[float, int]]:

@@ -19,7 +19,7 @@ from pricing.errors import DefinitionError
 from pricing.product import Product, parse_product
 from serving.cli import app
 
-SHORT = FitSettings(rounds=60, members=2, patience=20, learning_rate=0.1)
+SHORT = FitSettings(rounds=40, members=2, patience=20, learning_rate=0.1)
 PRODUCT = """
 code = "trial"
 version = 1
@@ -133,18 +133,18 @@ def test_groups_stay_whole_in_folds():
 def test_tuning_is_no_worse_than_the_defaults_and_blind_to_test_rows(tmp_path):
     table = table_of()
     test = train(product(), table, settings=FitSettings(rounds=5, members=1)).judged
-    found = tune(product(), table, SHORT, Search(tmp_path / "a.sqlite", 600, trials=4))
+    found = tune(product(), table, SHORT, Search(tmp_path / "a.sqlite", 600, trials=3))
     assert set(found.frequency) == {"glm", "gbm", "ga2m_ensemble"}
     for family, chosen in found.frequency.items():
         assert chosen.record["loss"] <= chosen.record["loss_before"]
-        assert chosen.record["trials"] == 4
+        assert chosen.record["trials"] == 3
         assert chosen.record["rows"] == table.num_rows - len(test.actual)
         assert chosen.learning_rate in ({None} if family == "glm" else {0.1, 0.05})
         assert (chosen.rounds is None) == (family == "glm")
     # Other claims on the test rows change nothing.
     claims = np.where(mark_test_rows(product().split, table), 9, table["claims"].to_numpy())
     spoilt = table.set_column(table.column_names.index("claims"), "claims", pa.array(claims))
-    again = tune(product(), spoilt, SHORT, Search(tmp_path / "b.sqlite", 600, trials=4))
+    again = tune(product(), spoilt, SHORT, Search(tmp_path / "b.sqlite", 600, trials=3))
     same = {"record": {"seconds"}}
     for family, chosen in found.frequency.items():
         assert chosen.model_dump(exclude=same) == again.frequency[family].model_dump(exclude=same)
@@ -164,12 +164,12 @@ def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
         if len(steps) == FOLDS + 1:
             raise KeyboardInterrupt
 
-    search = Search(tmp_path / "t.sqlite", 600, trials=4)
+    search = Search(tmp_path / "t.sqlite", 600, trials=3)
     with pytest.raises(KeyboardInterrupt):
         tune_family("glm", rows, SHORT, search, progress=killed)
     found = tune_family("glm", rows, SHORT, search)
-    # The first trial was kept, the second had been killed, two were still to be made.
-    assert found.record["trials"] == 4
+    # The first trial was kept, the second had been killed, one was still to be made.
+    assert found.record["trials"] == 3
     steps.clear()
     again = tune_family("glm", rows, SHORT, search, progress=lambda step, _: steps.append(step))
     assert again == found
@@ -187,7 +187,7 @@ def test_the_command_writes_what_train_reads(tmp_path):
     file.write_text(PRODUCT.replace('"gbm", "ga2m_ensemble"]', '"ga2m"]').replace("ga2m_ensemble", "ga2m"))
     pq.write_table(table_of(), data)
     common = ["--data", str(data), "--lake", str(tmp_path / "lake")]
-    tuned = CliRunner().invoke(app, ["tune", str(file), "--minutes", "0.1", *common])
+    tuned = CliRunner().invoke(app, ["tune", str(file), "--minutes", "0.05", *common])
     assert tuned.exit_code == 0, tuned.output
     path = tuned_path(file, "trial")
     assert f"settings in {path}" in tuned.output.replace("\n", "")
