@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from data.contracts import CONTRACTS
 from features.errors import Problem, closest
 from features.spec import DAY_US, RESERVED, Derived, Feature, FeatureSpec, Source
 
@@ -150,6 +151,26 @@ def _source(source: Source, index: int, lines: Lines) -> Iterator[Problem]:
         if not item.values:
             message = f"{source.name}: the row filter on {item.column!r} has no value"
             yield Problem(lines.of("source", index, "where"), message, "list the values to keep")
+
+
+def check_tables(spec: FeatureSpec, lines: Lines) -> Iterator[Problem]:
+    """Find sources that name a table or a column that no contract of the lake has."""
+    for index, source in enumerate(spec.sources):
+        rules = CONTRACTS.get(source.table)
+        if rules is None:
+            message = f"{source.name}: the lake has no table {source.table!r}"
+            yield Problem(lines.of("source", index, "table"), message, closest(source.table, CONTRACTS))
+            continue
+        named = [("time", source.time), *(("keys", key) for key in source.keys)]
+        named += [("known", source.known)] if source.known else []
+        # Further columns of an open table are the rating factors of its products.
+        if not rules.open:
+            named += [("measures", name) for name in source.measures]
+            named += [("levels", name) for name in source.levels]
+        for key, column in named:
+            if column not in rules.names:
+                message = f"{source.name}: table {source.table!r} has no column {column!r}"
+                yield Problem(lines.of("source", index, key), message, closest(column, rules.names))
 
 
 def _feature(spec: FeatureSpec, item: Feature, index: int, lines: Lines) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from features.check import NAME, Lines, check_spec, parse_window
+from features.check import NAME, Lines, check_spec, check_tables, parse_window
 from features.errors import DefinitionError, Problem
 from features.spec import (
     DAY_US,
@@ -104,7 +104,12 @@ def load_spec(path: Path) -> FeatureSpec:
     DefinitionError
         Naming every problem with its line.
     """
-    return parse_spec(Path(path).read_text(encoding="utf-8"), origin=str(path))
+    text = Path(path).read_text(encoding="utf-8")
+    spec = parse_spec(text, origin=str(path))
+    problems = list(check_tables(spec, Lines(text)))
+    if problems:
+        raise DefinitionError(str(path), problems)
+    return spec
 
 
 def parse_spec(text: str, *, origin: str = "features.toml") -> FeatureSpec:

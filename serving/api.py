@@ -130,7 +130,8 @@ def _add_routes(app: FastAPI) -> None:
     async def ready(request: Request, service: Service) -> Health | Response:
         """Tell whether there is a product to quote."""
         if not service.products:
+            why = "; ".join(f"{code}: {why}" for code, why in service.out_of_service.items())
             return problem_response(
-                request, 503, "not-ready", "No product is in service", "promote a model first"
+                request, 503, "not-ready", "No product is in service", why or "no product"
             )
         return Health(status="ok", products=sorted(service.products), out_of_service=service.out_of_service)

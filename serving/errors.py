@@ -30,12 +30,13 @@ class ServingError(Exception):
 class UnknownProductError(ServingError):
     """No such product is in service."""
 
-    def __init__(self, product: str, known: Iterable[str]) -> None:
+    def __init__(self, product: str, known: Iterable[str], why: str | None = None) -> None:
         self.product = product
         self.known = tuple(sorted(known))
-        hint = nearest(product, self.known)
+        hint = None if why else nearest(product, self.known)
         super().__init__(
-            f"product {product!r} is not in service; allowed: {', '.join(self.known) or 'none yet'}"
+            f"product {product!r} is not in service"
+            + (f": {why}" if why else f"; allowed: {', '.join(self.known) or 'none yet'}")
             + (f". Hint: {hint}" if hint else "")
         )
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from serving.clock import to_micros
 from serving.wire import Code, Identity, Wire
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 MOST_EVENTS = 1_000
+LONGEST_SHOWN = 64
 Minor = Annotated[int, Field(ge=0, le=2**53)]
 Category = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -151,11 +155,18 @@ def explain(error: ValueError) -> str:
     """Say in words what is wrong with an event."""
     if not isinstance(error, ValidationError):
         return str(error)
-    faults = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"][1:]) or "event"
-        faults.append(f"{where}: {fault['msg']}")
-    return "; ".join(faults)
+    return "; ".join(map(_sentence, error.errors()))
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    if fault["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        given = fault.get("ctx", {}).get("tag")
+        what = "absent" if given is None else f"{given!r} is no kind of event"
+        return f"type: {what}; allowed: order, return, claim"
+    where = ".".join(str(part) for part in fault["loc"][1:]) or "event"
+    given = fault["input"]
+    shown = isinstance(given, str | int | float) and len(str(given)) <= LONGEST_SHOWN
+    return f"{where}: {fault['msg']}" + (f", not {given!r}" if shown else "")
 
 
 def _micros(moment: datetime) -> int:

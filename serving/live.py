@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from serving.clock import to_micros
+from serving.clock import EPOCH, to_micros
 from serving.event_tables import create_event_table, event_tuple, insert_statement
 from serving.events import EventAnswer, EventAnswers, Fact, explain, read_event
 
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
 
 FUTURE_TOLERANCE_US = 5_000_000
 LAYOUT = 2
+REMEMBERED_US = 30 * 86_400_000_000
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (
     event_id TEXT PRIMARY KEY, kind TEXT NOT NULL, key INTEGER NOT NULL, customer_id INTEGER NOT NULL,
     received_us INTEGER NOT NULL, digest TEXT NOT NULL, body TEXT NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS log_key ON log (kind, key);
 CREATE INDEX IF NOT EXISTS log_customer ON log (customer_id);
+CREATE TABLE IF NOT EXISTS settled (
+    event_id TEXT PRIMARY KEY, digest TEXT NOT NULL, customer_id INTEGER NOT NULL,
+    received_us INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refused (
     received_us INTEGER NOT NULL, event_id TEXT, status TEXT NOT NULL, detail TEXT NOT NULL,
     body TEXT NOT NULL);
@@ -129,16 +134,21 @@ class LiveStore:
         self, fact: Fact, digest: str, now_us: int, held: set[tuple[str, int]]
     ) -> tuple[EventStatus, str]:
         found = self._connection.execute(
-            "SELECT digest FROM log WHERE event_id = ?", (fact.event_id,)
+            "SELECT digest FROM log WHERE event_id = ?1 UNION ALL "
+            "SELECT digest FROM settled WHERE event_id = ?1",
+            (fact.event_id,),
         ).fetchone()
         if found is not None:
             if found[0] == digest:
                 return "duplicate", "accepted before"
             return "conflict", f"event_id {fact.event_id!r} was accepted before with another content"
         if fact.known_us > now_us + FUTURE_TOLERANCE_US:
+            ahead = EPOCH + timedelta(microseconds=fact.known_us)
+            now = EPOCH + timedelta(microseconds=now_us)
             return (
                 "in_the_future",
-                "its time lies in the future. Hint: check the clock of the sender; times are UTC",
+                f"its time {ahead.isoformat()} lies after that of the service, {now.isoformat()}. "
+                "Hint: check the clock of the sender; times are UTC",
             )
         earlier = self._connection.execute(
             "SELECT event_id FROM log WHERE kind = ? AND key = ?", (fact.kind, fact.key)
@@ -182,7 +192,7 @@ class LiveStore:
             self._connection.execute("INSERT INTO meta VALUES (?)", (sources,))
 
     def forget(self, known: Iterable[tuple[str, int]]) -> int:
-        """Drop events; give their number.
+        """Drop events that a snapshot holds; give their number.
 
         Parameters
         ----------
@@ -193,6 +203,15 @@ class LiveStore:
             self._connection.execute("DELETE FROM dropped")
             self._connection.executemany(
                 "INSERT OR IGNORE INTO dropped SELECT rowid FROM log WHERE kind = ? AND key = ?", known
+            )
+            # Sent again by a channel that missed the answer, an event is still a duplicate.
+            self._connection.execute(
+                "INSERT OR REPLACE INTO settled SELECT event_id, digest, customer_id, received_us FROM log "
+                "WHERE rowid IN (SELECT row FROM dropped)"
+            )
+            self._connection.execute(
+                "DELETE FROM settled WHERE received_us < (SELECT max(received_us) FROM settled) - ?",
+                (REMEMBERED_US,),
             )
             return self._drop()
 
@@ -252,4 +271,5 @@ class LiveStore:
             self._connection.execute(
                 "INSERT INTO dropped SELECT rowid FROM log WHERE customer_id = ?", (customer_id,)
             )
+            self._connection.execute("DELETE FROM settled WHERE customer_id = ?", (customer_id,))
             return removed + self._drop()

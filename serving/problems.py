@@ -52,7 +52,7 @@ def _channel_items(error: UnknownChannelError) -> list[ProblemItem]:
 
 
 def _product_items(error: UnknownProductError) -> list[ProblemItem]:
-    allowed = "one of " + ", ".join(error.known)
+    allowed = "one of " + ", ".join(error.known) if error.known else "none yet"
     return [
         ProblemItem(
             pointer="/product", code="unknown", detail=str(error), value=error.product, allowed=allowed

@@ -232,7 +232,7 @@ class QuoteService:
 
     def _in_service(self, product: str) -> InService:
         if product not in self.products:
-            raise UnknownProductError(product, self.products)
+            raise UnknownProductError(product, self.products, self.out_of_service.get(product))
         return self.products[product]
 
     def _profile(

@@ -301,7 +301,10 @@ def test_every_kind_of_bad_event_has_its_own_answer_and_none_is_lost(
         "invalid", "invalid", "invalid", "invalid", "accepted", "invalid",
     ]  # fmt: skip
     assert "amount_minor" in answers[6]["detail"]
-    assert "greater than or equal to 0" in answers[6]["detail"]
+    assert "greater than or equal to 0, not -1" in answers[6]["detail"]
+    assert "2025-12-12T00:00:06 lies after" in answers[5]["detail"]
+    assert answers[8]["detail"] == "type: 'refund' is no kind of event; allowed: order, return, claim"
+    assert answers[9]["detail"] == "type: absent; allowed: order, return, claim"
     assert "surprise" in answers[11]["detail"]
     assert "the tables" in answers[4]["detail"]
     kept = sqlite3.connect(service.folder / "live.sqlite")

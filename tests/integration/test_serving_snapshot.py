@@ -152,6 +152,8 @@ def test_events_that_come_with_a_snapshot_do_not_count_twice(
         assert time.monotonic() < until
     assert seen(client) == (own + 4, sold + 4)
     assert list(service._live.facts()) == []
+    again = client.post("/v1/events", json={"events": [events[0], events[1] | {"amount_minor": 1}]}).json()
+    assert [answer["status"] for answer in again["answers"]] == ["duplicate", "conflict"]
 
 
 @pytest.mark.parametrize("fault", ["text", "torn", "layout", "gone"])

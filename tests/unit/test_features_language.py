@@ -248,6 +248,28 @@ def test_unknown_name_has_a_hint() -> None:
         parse_spec(SMALL).hash(["orders_31d"])
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ('table = "orders"', 'table = "ordrs"', 12, "orders: the lake has no table 'ordrs'"),
+        ('"ordered_at"', '"orderd_at"', 13, "orders: table 'orders' has no column 'orderd_at'"),
+        ('["amount_minor"]', '["amount"]', 15, "orders: table 'orders' has no column 'amount'"),
+        ('["category"]', '["kind"]', 16, "orders: table 'orders' has no column 'kind'"),
+    ],
+)
+def test_a_file_names_only_what_the_lake_has(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    path = tmp_path / "features.toml"
+    text = SMALL.replace(
+        'measure = "amount_minor"', f'measure = "{"amount" if "amount" in new else "amount_minor"}"'
+    )
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(DefinitionError) as caught:
+        load_spec(path)
+    assert f"{path}:{line}: {message}. Hint: " in str(caught.value)
+
+
 def test_hash_follows_meaning_and_nothing_else() -> None:
     spec = parse_spec(SMALL)
     mean = spec.hash(["amount_mean_30d"])
