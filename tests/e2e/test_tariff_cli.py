@@ -23,6 +23,9 @@ from serving.compose import product_plan
 from serving.engine import InService, decide
 from serving.settings import Settings
 
+# One worker trains once for all three.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tariff_desk")]
+
 REFERENCE = Path(__file__).parents[2] / "data" / "reference"
 YOUNG = {
     "area": "C", "vehicle_power": 6, "vehicle_age": 3, "driver_age": 19, "bonus_malus": 90,
@@ -95,7 +98,6 @@ def price(root: Path, version: str, risk: dict[str, object]):
     return bundle, decision
 
 
-@pytest.mark.slow
 def test_an_edited_cell_is_what_quotes(desk):
     root, run, data = desk
     book = root / "motor.xlsx"
@@ -133,7 +135,6 @@ def test_an_edited_cell_is_what_quotes(desk):
     assert (change.cell, change.before, change.after, change.editor) == (band, before, 1.7, "A. Actuary")
 
 
-@pytest.mark.slow
 def test_a_booster_becomes_a_tariff(desk):
     root, run, data = desk
     said = run(
@@ -149,7 +150,6 @@ def test_a_booster_becomes_a_tariff(desk):
     assert "(tariff), parent version 1" in said
 
 
-@pytest.mark.slow
 def test_what_is_refused_registers_nothing(desk):
     root, run, data = desk
     book = root / "bad.xlsx"
