@@ -19,6 +19,7 @@ NAMES = (
     "severity",
     "tables",
     "diagnostics",
+    "glm",
     "returns",
     "features",
     "evaluator",
@@ -42,6 +43,7 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "severity_ga2m": ("at most", 1.2976),
         "pure_premium_ga2m": ("at most", 72.353),
     },
+    "glm": {"vs_glum": ("at most", 1.2), "max_abs_diff": ("at most", 1e-9)},
     "tables": {
         "speedup_vs_predict": ("at least", 100.0),
         "speedup_with_reasons": ("at least", 30.0),

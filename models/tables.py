@@ -124,6 +124,11 @@ class Axis:
 
     def locate(self, column: NDArray[np.float64]) -> NDArray[np.int64]:
         """Give the cell of each value, shape (n,)."""
+        if len(column) > 4 * CHUNK:  # piece by piece, within the cache
+            out = np.empty(len(column), dtype=np.int64)
+            for start in range(0, len(column), CHUNK):
+                out[start : start + CHUNK] = self.locate(column[start : start + CHUNK])
+            return out
         if self.edges is not None:
             if self._grid is not None:
                 return self._grid.locate(column, len(self.edges) + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -202,7 +202,7 @@ def fit_risk_model(
     for name, objective in COMPONENTS[kind].items():
         design, total = design_of(product, name, objective, encoding, matrix, observed, learn, groups)
         chosen = settings if tuned is None else tuned.apply(settings, name, family)
-        components[name] = fit_family(family, design, chosen, total)
+        components[name] = fit_family(family, design, replace(chosen, glm=product.models.glm), total)
     benefit = product.cover.benefit
     return RiskModel(
         kind,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from pricing.definitions import parse_definition
-from pricing.factors import Factor, Frozen, Name, NumberFactor, Text
+from pricing.factors import CategoryFactor, Factor, Frozen, Name, NumberFactor, Text
+from pricing.glm import Glm
 from pricing.money import exponent, to_minor
 from pricing.rules import Rule
 from pricing.score import ScoreScale
@@ -215,6 +216,7 @@ class Models(Frozen):
 
     families: Annotated[tuple[Family, ...], Field(min_length=1)] = ("glm", "gbm", "ga2m")
     champion: Family = "ga2m"
+    glm: Glm = Glm()
 
     @model_validator(mode="after")
     def _champion_fitted(self) -> Models:
@@ -342,6 +344,10 @@ class Product(Frozen):
         if offending:
             raise ValueError(f"protected attributes {offending} are never rating factors or profile features")
         self._check_cover_fits_response()
+        categories = {factor.name for factor in self.factors if isinstance(factor, CategoryFactor)}
+        faults = self.models.glm.faults(set(names) - categories, categories, self.monotone)
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
     def _check_cover_fits_response(self) -> None:

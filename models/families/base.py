@@ -11,6 +11,7 @@ import numpy as np
 
 from models.errors import FitError
 from models.links import respond
+from pricing.glm import Glm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Objective = Literal["poisson", "gamma", "tweedie", "binary"]
 TWEEDIE_POWER = 1.5
+DEFAULT_GLM = Glm()
 LIBRARIES = ("lightgbm", "glum", "tabmat", "scikit-learn", "numpy", "pandas", "pyarrow")
 
 
@@ -68,6 +70,8 @@ class FitSettings:
     level_claims, bend_claims
         Penalties of a GLM in claims: a level with `level_claims` claims goes half its way from the average, a
         bin is held to the line through its neighbours as if by `bend_claims` claims.
+    glm
+        Terms, interactions and elastic net of a GLM; `train` takes them from the product file.
     """
 
     seed: int = 1
@@ -89,6 +93,7 @@ class FitSettings:
     bins: int = 255
     level_claims: float = 5.0
     bend_claims: float = 20.0
+    glm: Glm = DEFAULT_GLM
 
 
 @dataclass(frozen=True, eq=False)

@@ -261,6 +261,7 @@ class Estimator(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "columns": self.encoding_.to_json(),
             "named": hasattr(self, "feature_names_in_"),
             "versions": self.versions_,
+            "learned": self._stored(),
             "files": {path.name: _checksum(path) for path in paths},
         }
         path = folder / f"{name}.estimator.json"
@@ -289,12 +290,20 @@ class Estimator(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             estimator._learned(
                 load_scorer(folder, name), FrameEncoding.from_json(head["columns"]), head["versions"]
             )
+            estimator._restore(head["learned"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"estimator {name!r} cannot be read: {error}") from error
         estimator.n_features_in_ = len(estimator.encoding_.inputs)
         if head["named"]:
             estimator.feature_names_in_ = np.array(estimator.encoding_.inputs, dtype=object)
         return estimator
+
+    def _stored(self) -> dict[str, Any]:
+        """Give what a family learned beside its scorer, as JSON."""
+        return {}
+
+    def _restore(self, content: Mapping[str, Any]) -> None:
+        """Take back what `_stored` gave."""
 
     def _check_parameters(self) -> None:
         for name, allowed in (("objective", OBJECTIVES), ("unknown", ("refuse", "average"))):
@@ -354,8 +363,10 @@ def _checksum(path: Path) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
+    if isinstance(value, np.ndarray):  # JSON has no NaN
+        return np.where(np.isnan(value), None, value).tolist()  # type: ignore[call-overload]
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, set | frozenset):
         return sorted(value)
     raise TypeError(f"a parameter of type {type(value).__name__} cannot be stored")

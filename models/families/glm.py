@@ -1,8 +1,9 @@
-"""A generalised linear model by glum on binned inputs with smoothing, as one-way tables."""
+"""A generalised linear model by glum, as one- and two-way tables, with standard errors of its cells."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tabmat  # type: ignore[import-untyped]
@@ -10,47 +11,237 @@ from glum import GeneralizedLinearRegressor, TweedieDistribution
 from sklearn.isotonic import IsotonicRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from models.errors import FitError
 from models.families.base import TWEEDIE_POWER, Design, FitSettings
-from models.tables import Axis, TableModel
+from models.families.glm_terms import Block, axis_of, block_of, pair_block, term_of
+from models.tables import TableModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BINS = 60
-# Penalty of a bin's height, in claims; it makes the solution unique.
-TIE_CLAIMS = 0.5
+    from models.tables import Axis
+    from pricing.glm import Glm
+
+FAMILIES = {"binary": "binomial", "tweedie": TweedieDistribution(TWEEDIE_POWER)}
+POWERS = {"poisson": 1.0, "gamma": 2.0, "tweedie": TWEEDIE_POWER}
+# Path of the elastic net, as in glmnet: so many strengths from the one that leaves nothing, down by LEAST.
+PATH, LEAST, FOLDS = 12, 1e-3, 5
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A GLM before it is solved.
+
+    Attributes
+    ----------
+    axes, cells
+        Axis of each input, and the cell of each row by input.
+    blocks
+        Columns of the model matrix by term.
+    matrix
+        Model matrix, shape (n, columns).
+    penalty
+        Shape (columns, columns), in units of glum's objective: the mean over exposure.
+    """
+
+    axes: tuple[Axis, ...]
+    cells: dict[int, NDArray[np.int64]]
+    blocks: tuple[Block, ...]
+    matrix: tabmat.SplitMatrix
+    penalty: NDArray[np.float64]
+
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        """First column of each block, and the number of columns."""
+        return np.cumsum([0, *(block.width for block in self.blocks)])
+
+
+@dataclass(frozen=True, eq=False)
+class GlmFit:
+    """A solved GLM.
+
+    Attributes
+    ----------
+    model
+        Its tables.
+    layout
+        What was solved.
+    coefficients
+        Shape (columns,).
+    intercept
+        On the scale of the link.
+    alpha
+        Strength of the elastic net.
+    """
+
+    model: TableModel
+    layout: Layout | None
+    coefficients: NDArray[np.float64]
+    intercept: float
+    alpha: float
 
 
 def fit_glm(design: Design, settings: FitSettings) -> TableModel:
-    """Fit a GLM on quantile bins and levels; its coefficients are the tables.
+    """Fit a GLM on levels, bins and curves; what its coefficients say of each cell are the tables.
 
     Parameters
     ----------
     design
         Learn rows.
     settings
-        Threads; the fit draws nothing.
+        Threads and terms; only the folds of `alpha = "cv"` are drawn.
     """
-    axes = tuple(
-        Axis(None, levels) if levels else Axis(_edges(design.values[:, i], design.weight))
-        for i, levels in enumerate(design.levels)
-    )
-    cells = [axis.locate(design.values[:, i]) for i, axis in enumerate(axes)]
+    return solve_glm(design, settings).model
+
+
+def solve_glm(design: Design, settings: FitSettings) -> GlmFit:
+    """Fit a GLM as `fit_glm` does, and keep what standard errors need.
+
+    Raises
+    ------
+    FitError
+        If terms or interactions do not fit the inputs.
+    """
+    glm = settings.glm
     if np.ptp(design.target) == 0:  # glum refuses what needs no fit
-        return TableModel(design.link, float(_linked(design)), axes, {}, {})
+        axes = tuple(axis_of(design, i, term_of(glm, name)) for i, name in enumerate(design.inputs))
+        level = float(_linked(design))
+        return GlmFit(TableModel(design.link, level, axes, {}, {}), None, np.empty(0), level, 0.0)
     with threadpool_limits(settings.threads):
-        intercept, coefficients = _solve(design, axes, cells, settings)
-    bounds = np.cumsum([0, *(axis.cells for axis in axes)])
+        layout = lay_out(design, settings)
+        alpha = _chosen_alpha(design, layout, glm, settings.seed) if glm.alpha == "cv" else float(glm.alpha)
+        solver = regressor(design, layout, alpha, glm.l1_ratio)
+        solver.fit(layout.matrix, design.target, sample_weight=design.weight)
+    coefficients = np.asarray(solver.coef_, dtype=np.float64)
+    intercept = float(solver.intercept_)
+    return GlmFit(_tables(design, layout, coefficients, intercept), layout, coefficients, intercept, alpha)
+
+
+def lay_out(design: Design, settings: FitSettings) -> Layout:
+    """Give the model matrix and its penalties.
+
+    Parameters
+    ----------
+    design
+        Learn rows.
+    settings
+        Terms, interactions and penalties.
+
+    Raises
+    ------
+    FitError
+        If terms or interactions do not fit the inputs.
+    """
+    glm = settings.glm
+    named = list(zip(design.inputs, design.levels, strict=True))
+    numbers, categories = [n for n, k in named if not k], [n for n, k in named if k]
+    faults = glm.faults(numbers, categories, dict(zip(design.inputs, design.monotone, strict=True)))
+    if faults:
+        raise FitError("; ".join(faults))
+    terms = [term_of(glm, name) for name in design.inputs]
+    axes = tuple(axis_of(design, i, term) for i, term in enumerate(terms))
+    cells = {i: axis.locate(design.values[:, i]) for i, axis in enumerate(axes)}
+    found = [block_of(design, i, settings, axis, cells[i]) for i, axis in enumerate(axes)]
+    blocks = [block for block in found if block is not None]
+    if not blocks:
+        raise FitError("glm.terms leaves every input out")
+    place = {name: i for i, name in enumerate(design.inputs)}
+    pairs = [tuple(sorted((place[a], place[b]))) for a, b in glm.interactions]
+    blocks += [pair_block((i, j), axes, cells, design.weight, settings) for i, j in sorted(pairs)]
+    size, start = sum(block.width for block in blocks), 0
+    penalty = np.zeros((size, size))
+    for block in blocks:
+        stop = start + block.width
+        penalty[start:stop, start:stop] = block.penalty
+        start = stop
+    penalty *= claim_unit(design) / float(design.weight.sum())
+    matrix = tabmat.SplitMatrix([block.matrix(cells) for block in blocks])
+    return Layout(axes, cells, tuple(blocks), matrix, penalty)
+
+
+def regressor(design: Design, layout: Layout, alpha: float, l1_ratio: float) -> GeneralizedLinearRegressor:
+    """Give glum's estimator for a layout, not fitted.
+
+    Its objective: mean deviance / 2 + b' S b / 2 (smoothing) + alpha (l1_ratio |b| + (1 - l1_ratio) b'b / 2).
+    """
+    given: dict[str, Any] = {"alpha": 1.0, "l1_ratio": 0.0, "P2": layout.penalty}
+    size = len(layout.penalty)
+    if alpha:  # twice a half each, so that both penalties stand as they are
+        given = {
+            "alpha": 2.0,
+            "l1_ratio": 0.5,
+            "P1": np.full(size, alpha * l1_ratio),
+            "P2": layout.penalty + alpha * (1.0 - l1_ratio) * np.eye(size),
+        }
+    if any(block.lower is not None for block in layout.blocks):
+        for name, free in (("lower", -np.inf), ("upper", np.inf)):
+            parts = [getattr(block, name) for block in layout.blocks]
+            given[f"{name}_bounds"] = np.concatenate(
+                [
+                    np.full(b.width, free) if p is None else p
+                    for b, p in zip(layout.blocks, parts, strict=True)
+                ]
+            )
+    return GeneralizedLinearRegressor(
+        family=FAMILIES.get(design.objective, design.objective),
+        link=design.link,
+        gradient_tol=1e-6,
+        max_iter=50,
+        **given,
+    )
+
+
+def _tables(
+    design: Design, layout: Layout, coefficients: NDArray[np.float64], intercept: float
+) -> TableModel:
+    """Give the tables, each centred over the exposure; what is taken out goes into the intercept."""
     mains: dict[int, NDArray[np.float64]] = {}
-    for i, axis in enumerate(axes):
-        counted = np.bincount(cells[i], design.weight, axis.cells).astype(np.float64)
-        table = _monotone(coefficients[bounds[i] : bounds[i + 1]], counted, axis, design.monotone[i])
-        centre = float(table @ counted / counted.sum())
-        # Levels that no learn row had, and "not known" where all was known, are rated as the average.
-        alone = counted == 0 if axis.edges is None else np.arange(axis.cells) == axis.cells - 1
-        mains[i] = np.where(alone & (counted == 0), 0.0, table - centre)
+    pairs: dict[tuple[int, int], NDArray[np.float64]] = {}
+    bounds = layout.bounds
+    for number, block in enumerate(layout.blocks):
+        table = block.table(coefficients[bounds[number] : bounds[number + 1]])
+        i, axis = block.inputs[0], layout.axes[block.inputs[0]]
+        if block.groups is not None:
+            j = block.inputs[1]
+            centre = float(design.weight @ table[layout.cells[i], layout.cells[j]] / design.weight.sum())
+            pairs[i, j] = table - centre
+        else:
+            counted = np.bincount(layout.cells[i], design.weight, axis.cells).astype(np.float64)
+            if block.basis is None:
+                table = _monotone(table, counted, axis, design.monotone[i])
+            centre = float(table @ counted / counted.sum())
+            mains[i] = np.where(_unrated(axis, counted), 0.0, table - centre)
         intercept += centre
-    return TableModel(design.link, intercept, axes, mains, {})
+    return TableModel(design.link, intercept, layout.axes, mains, pairs)
+
+
+def _unrated(axis: Axis, counted: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark levels that no learn row had, and "not known" where all was known: rated as the average."""
+    alone = counted == 0 if axis.edges is None else np.arange(axis.cells) == axis.cells - 1
+    marked: NDArray[np.bool_] = alone & (counted == 0)
+    return marked
+
+
+def _chosen_alpha(design: Design, layout: Layout, glm: Glm, seed: int) -> float:
+    """Choose the strength of the elastic net by the deviance on folds of the learn rows."""
+    weight = design.weight / design.weight.sum()
+    mean = float(weight @ design.target)
+    power = POWERS.get(design.objective)
+    slope = 1.0 if power is None else mean ** (1.0 - power)
+    score = np.abs(layout.matrix.transpose_matvec(weight * (design.target - mean) * slope)).max()
+    alphas = float(score) / max(glm.l1_ratio, 1e-3) * np.geomspace(1.0, LEAST, PATH)
+    dealt = design.folds(FOLDS, seed)
+    losses = np.zeros(PATH)
+    for fold in range(FOLDS):
+        learn, judge = np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)
+        inside, outside = layout.matrix[learn], layout.matrix[judge]
+        for k, alpha in enumerate(alphas):
+            solver = regressor(design, layout, float(alpha), glm.l1_ratio)
+            solver.fit(inside, design.target[learn], sample_weight=design.weight[learn])
+            losses[k] += design.weight[judge].sum() * solver.family_instance.deviance(
+                design.target[judge], solver.predict(outside), sample_weight=design.weight[judge]
+            )
+    return float(alphas[int(np.argmin(losses))])
 
 
 def _linked(design: Design) -> float:
@@ -58,44 +249,7 @@ def _linked(design: Design) -> float:
     return float(np.log(mean) if design.link == "log" else np.log(mean / (1.0 - mean)))
 
 
-def _solve(
-    design: Design, axes: tuple[Axis, ...], cells: list[NDArray[np.int64]], settings: FitSettings
-) -> tuple[float, NDArray[np.float64]]:
-    blocks = [
-        tabmat.CategoricalMatrix(cell.astype(np.int32), categories=np.arange(axis.cells))
-        for cell, axis in zip(cells, axes, strict=True)
-    ]
-    penalty = _penalty(axes, settings) * _claim_unit(design) / float(design.weight.sum())
-    families = {"binary": "binomial", "tweedie": TweedieDistribution(TWEEDIE_POWER)}
-    model = GeneralizedLinearRegressor(
-        family=families.get(design.objective, design.objective),
-        link=design.link,
-        alpha=1.0,
-        l1_ratio=0.0,
-        P2=penalty,
-        gradient_tol=1e-6,
-        max_iter=50,
-    )
-    model.fit(tabmat.SplitMatrix(blocks), design.target, sample_weight=design.weight)
-    return float(model.intercept_), np.asarray(model.coef_, dtype=np.float64)
-
-
-def _edges(column: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut a number into bins of like exposure; few distinct values get a bin each."""
-    known = ~np.isnan(column)
-    values, inverse = np.unique(column[known], return_inverse=True)
-    if len(values) < 2:
-        return np.empty(0)
-    middles = (values[:-1] + values[1:]) / 2
-    if len(values) <= BINS:
-        return middles
-    summed = np.cumsum(np.bincount(inverse, weight[known], len(values)))
-    share = summed / summed[-1]
-    chosen = np.unique(np.searchsorted(share, np.arange(1, BINS) / BINS))
-    return middles[chosen[chosen < len(middles)]]
-
-
-def _claim_unit(design: Design) -> float:
+def claim_unit(design: Design) -> float:
     """Information that one claim carries in glum's objective, so that penalties can be said in claims.
 
     One for a Poisson count and close to one for a rare event; more for amounts, whose dispersion drowns it.
@@ -107,25 +261,6 @@ def _claim_unit(design: Design) -> float:
     if design.objective == "tweedie":
         return float(mean ** (2.0 - TWEEDIE_POWER) * weight.sum() / max(np.count_nonzero(target), 1))
     return 1.0
-
-
-def _penalty(axes: tuple[Axis, ...], settings: FitSettings) -> NDArray[np.float64]:
-    """Give the penalty matrix in claims: bins are held to a line, levels to zero."""
-    size = sum(axis.cells for axis in axes)
-    out = np.zeros((size, size))
-    start = 0
-    for axis in axes:
-        stop = start + axis.cells
-        block = out[start:stop, start:stop]
-        if axis.edges is None:
-            block += settings.level_claims * np.eye(axis.cells)
-        else:
-            bins = axis.cells - 1
-            bends = np.diff(np.eye(bins), n=2, axis=0) if bins > 2 else np.zeros((0, bins))
-            block[:bins, :bins] += settings.bend_claims * bends.T @ bends + TIE_CLAIMS * np.eye(bins)
-            block[bins, bins] += settings.level_claims
-        start = stop
-    return out
 
 
 def _monotone(

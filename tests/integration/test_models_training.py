@@ -26,7 +26,7 @@ from models.families import Design, FitSettings, balanced, fit_glm
 from models.registry import Registry, Thresholds
 from models.response import read_observed
 from models.training import TrainingResult, fit_risk_model, train
-from pricing.errors import RiskError
+from pricing.errors import DefinitionError, RiskError
 from pricing.product import Models, Product, Split, parse_product, read_product
 
 SETTINGS = FitSettings(rounds=120, members=2)
@@ -189,6 +189,35 @@ def test_stored_bundle_scores_bit_equal_one_by_one_and_in_batch(trained, family,
         assert math.exp(raw) == pytest.approx(row["frequency"] * row["severity"], rel=1e-9)
         strengths = [abs(reason.contribution) for reason in one.reasons]
         assert strengths == sorted(strengths, reverse=True)
+
+
+def test_the_product_file_says_how_its_glm_is_built(tmp_path):
+    extra = """
+[models.glm]
+interactions = [["orders_90d", "fuel"]]
+[models.glm.terms.age]
+kind = "spline"
+knots = 5
+"""
+    product = product_of("claim_count", extra)
+    models = product.models.model_copy(update={"families": ("glm",), "champion": "glm"})
+    result = train(product.model_copy(update={"models": models}), table_of(2000))
+    bundle = result.bundle()
+    tables = bundle.model.components["frequency"]
+    assert list(tables.pairs) == [(1, 2)]
+    assert tables.axes[0].cells == 64  # one for every age, and "not known"
+    assert np.diff(tables.mains[0][:-1]).min() >= -1e-12  # the declared direction holds in a spline too
+    loaded = Bundle.load(bundle.save(tmp_path / "b"), expected_product=result.product)
+    batch = table_of(50, seed=5).combine_chunks().to_batches()[0]
+    scored = bundle.score(batch)
+    assert loaded.score(batch).equals(scored)
+    for row in scored.to_pylist():
+        one = loaded.score_one({"age": row["age"], "fuel": row["Fuel"]}, {"orders_90d": row["orders_90d"]})
+        assert one.risk_premium_minor == row["risk_premium_minor"]
+    with pytest.raises(DefinitionError, match="'fuel' is a category"):
+        product_of("claim_count", '[models.glm.terms.fuel]\nkind = "spline"')
+    with pytest.raises(DefinitionError, match="'age' has a declared direction"):
+        product_of("claim_count", '[models.glm]\ninteractions = [["age", "fuel"]]')
 
 
 def test_refused_rows_get_no_premium_and_the_others_do(trained):

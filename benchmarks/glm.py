@@ -1,0 +1,79 @@
+"""What the GLM family costs beside bare glum: 500,000 rows of freMTPL2, the same model matrix."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
+
+from models.encoding import Encoding
+from models.families import Design, FitSettings, fit_family
+from models.families.glm import lay_out, regressor, solve_glm
+from models.families.glm_errors import effects_of
+from models.response import read_observed
+from pricing.product import read_product
+
+PRODUCT = Path(__file__).parents[1] / "data" / "reference" / "products" / "motor_fr.toml"
+ROWS, ROUNDS = 500_000, 5
+
+
+def run() -> dict[str, float]:
+    """Fit by the family and by bare glum in turns, one thread each.
+
+    The family's time holds all from encoded rows to balanced tables: cells, model matrix, penalty, solver,
+    tables, balance. Bare glum is given the ready model matrix and penalty.
+
+    Returns
+    -------
+    dict of str to float
+        Median seconds of both, the median of their ratios, seconds of the standard errors, and how far
+        the raw scores of tables and glum lie apart.
+    """
+    folder = os.environ.get("PREMIA_SHARED_DATA")
+    if not folder:
+        raise SystemExit("glm: PREMIA_SHARED_DATA must name the folder that holds freMTPL2")
+    design, settings = _design(Path(folder)), FitSettings()
+    layout = lay_out(design, settings)
+    ours, bare = [], []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        tables = fit_family("glm", design, settings)
+        ours.append(time.perf_counter() - start)
+        with threadpool_limits(settings.threads):
+            start = time.perf_counter()
+            solver = regressor(design, layout, 0.0, 0.0)
+            solver.fit(layout.matrix, design.target, sample_weight=design.weight)
+            bare.append(time.perf_counter() - start)
+    fitted = solve_glm(design, settings)
+    apart = tables.predict_raw(design.values) - solver.linear_predictor(layout.matrix)
+    start = time.perf_counter()
+    effects_of(fitted, design)
+    errors = time.perf_counter() - start
+    return {
+        "seconds": statistics.median(ours),
+        "seconds_glum": statistics.median(bare),
+        "vs_glum": statistics.median(a / b for a, b in zip(ours, bare, strict=True)),
+        "seconds_errors": errors,
+        "columns": float(len(solver.coef_)),
+        "max_abs_diff": float(np.ptp(apart)),  # but for the balance, one constant
+    }
+
+
+def _design(folder: Path) -> Design:
+    product = read_product(PRODUCT)
+    table = pq.read_table(folder / "freMTPL2freq_clean_learntest.parquet").slice(0, ROWS)
+    encoding, observed = Encoding.of(product), read_observed(product, table)
+    levels = tuple(len(levels) for levels in encoding.levels)
+    rate = observed.count / observed.exposure
+    values = encoding.encode(table).matrix
+    return Design(values, rate, observed.exposure, encoding.inputs, levels, (0,) * len(levels), "poisson")
+
+
+if __name__ == "__main__":
+    for name, value in run().items():
+        print(f"{name:16} {value:,.3f}")
