@@ -5,7 +5,7 @@ from models.diagnostics.auto_calibration import Bias, Calibration, bias, calibra
 from models.diagnostics.concentration_curve import Concentration, concentration
 from models.diagnostics.dependence_effects import partial_dependence
 from models.diagnostics.deviance_table import Deviance, deviance
-from models.diagnostics.drift_test import Drift, PopulationShift, drift, psi
+from models.diagnostics.drift_table import Drift, PopulationShift, drift, psi
 from models.diagnostics.effects import Effects, contribution_effects
 from models.diagnostics.interaction import Interactions, friedman_h, table_interactions
 from models.diagnostics.lift_chart import DoubleLift, Lift, double_lift, lift

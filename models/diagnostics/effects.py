@@ -15,10 +15,14 @@ from models.diagnostics.style import COLOURS, REFERENCE, band_labels, exposure_b
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+    from models.diagnostics.style import Axes
+
+    Array = NDArray[np.float64]
 
 MOST_PANELS = 9
 
@@ -64,7 +68,7 @@ class Effects:
         figure.suptitle(self.kind, x=0.01, ha="left", fontsize=13, fontweight="bold")
         return figure
 
-    def _draw(self, axes, lines: pd.DataFrame, turn) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def _draw(self, axes: Axes, lines: pd.DataFrame, turn: Callable[[ArrayLike], Array]) -> None:
         ordered = bool(lines["ordered"].iloc[0])
         place = np.arange(len(lines))
         exposure_bars(axes, lines["exposure"].to_numpy(), label=False)

@@ -203,14 +203,7 @@ def double_lift(
         If a model is not among the expected, or there are fewer than 10 bands.
     """
     rows = check_rows(actual, expected, exposure)
-    if unknown := [name for name in (new, old) if name not in rows.expected]:
-        raise DiagnosticError(
-            [f"no expected totals of {', '.join(unknown)}; there are {', '.join(rows.models)}"]
-        )
-    if bands < BANDS:
-        raise DiagnosticError([f"bands is {bands}; a double lift needs {BANDS} and more"])
-    if zero := int(np.count_nonzero(rows.expected[old] == 0)):
-        raise DiagnosticError([f"expected[{old!r}] is zero on {zero} rows, where new over old is undefined"])
+    _check_pair(rows, new, old, bands)
     scaled = {
         name: rows.expected[name] * (rows.actual.sum() / rows.expected[name].sum()) for name in (new, old)
     }
@@ -237,6 +230,17 @@ def double_lift(
         for role, name in (("new", new), ("old", old))
     }
     return DoubleLift(frame, error, new, old, level)
+
+
+def _check_pair(rows: Rows, new: str, old: str, bands: int) -> None:
+    if unknown := [name for name in (new, old) if name not in rows.expected]:
+        raise DiagnosticError(
+            [f"no expected totals of {', '.join(unknown)}; there are {', '.join(rows.models)}"]
+        )
+    if bands < BANDS:
+        raise DiagnosticError([f"bands is {bands}; a double lift needs {BANDS} and more"])
+    if zero := int(np.count_nonzero(rows.expected[old] == 0)):
+        raise DiagnosticError([f"expected[{old!r}] is zero on {zero} rows, where new over old is undefined"])
 
 
 def prediction_bands(rows: Rows, model: str, bands: int) -> Bands:

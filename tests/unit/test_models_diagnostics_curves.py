@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from models import DiagnosticError, metrics
+from models import DiagnosticError, diagnostics, metrics
 from models.diagnostics import Units, double_lift, lift, lorenz, one_way, over_time
 from models.diagnostics.bands import band
 from models.diagnostics.resampling import TIMES, row_weights
@@ -187,3 +190,14 @@ def test_over_time_by_period():
         over_time([1.0, 2.0, 3.0], [2.0] * 3, [1.0] * 3, pd.Series([*when[:2], pd.NaT]))
     with pytest.raises(DiagnosticError, match="allowed: dates"):
         over_time([1.0, 2.0, 3.0], [2.0] * 3, [1.0] * 3, [1, 2, 3])
+
+
+def test_every_diagnostic_is_documented_and_gives_frame_and_figure():
+    text = (Path(__file__).parents[2] / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    for name in diagnostics.__all__:
+        found = getattr(diagnostics, name)
+        if not isinstance(found, type):
+            assert f"`{name}`" in text, name
+        elif found not in (Units, diagnostics.Diagnostic):
+            assert "frame" in {field.name for field in fields(found)}, name
+            assert callable(found.figure), name

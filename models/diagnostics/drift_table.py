@@ -32,10 +32,12 @@ from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from models.diagnostics.inputs import Totals
     from models.families.base import Objective
+
+    Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,15 +162,7 @@ def drift(
         If there are fewer than two periods, or a period without claims.
     """
     rows = check_rows(actual, expected, exposure, objective)
-    check_column("period", period, len(rows.actual))
-    codes, periods = pd.factorize(pd.Series(period).astype("object"), sort=True)
-    if missing := int(np.count_nonzero(codes < 0)):
-        raise DiagnosticError([f"period: {missing} of {len(codes)} rows have none"])
-    if len(periods) < 2:
-        raise DiagnosticError([f"drift needs two periods and more; got {len(periods)}"])
-    held = np.bincount(codes, rows.actual)
-    if empty := [str(p) for p, total in zip(periods, held, strict=True) if total == 0]:
-        raise DiagnosticError([f"period {', '.join(empty)}: actual is zero on all rows"])
+    codes, periods = _periods(period, rows.actual)
     lines = {}
     for k, name in enumerate(periods):
         part = rows.where(codes == k)
@@ -187,10 +181,23 @@ def drift(
             line = {"rows": len(part.actual), "exposure": part.exposure.sum(), "actual": part.actual.sum()}
             gini = {"gini": "gini", "low": "gini_low", "high": "gini_high", "error": "gini_error"}
             line |= {new: ranked.loc[model, old] for old, new in gini.items()}
-            lines[model, str(name)] = line | tested.loc[model].drop(["chi2", "bands", "chi2_p"]).to_dict()
+            lines[model, name] = line | tested.loc[model].drop(["chi2", "bands", "chi2_p"]).to_dict()
     frame = pd.DataFrame.from_dict(lines, orient="index")
     frame.index = pd.MultiIndex.from_tuples(lines, names=["model", "period"])
-    return Drift(_with_change(frame, str(periods[0])), level)
+    return Drift(_with_change(frame, periods[0]), level)
+
+
+def _periods(period: ArrayLike, actual: Array) -> tuple[NDArray[np.int64], list[str]]:
+    check_column("period", period, len(actual))
+    codes, periods = pd.factorize(pd.Series(period).astype("object"), sort=True)
+    if missing := int(np.count_nonzero(codes < 0)):
+        raise DiagnosticError([f"period: {missing} of {len(codes)} rows have none"])
+    if len(periods) < 2:
+        raise DiagnosticError([f"drift needs two periods and more; got {len(periods)}"])
+    held = np.bincount(codes, actual)
+    if empty := [str(p) for p, total in zip(periods, held, strict=True) if total == 0]:
+        raise DiagnosticError([f"period {', '.join(empty)}: actual is zero on all rows"])
+    return codes.astype(np.int64), [str(p) for p in periods]
 
 
 def _with_change(frame: pd.DataFrame, reference: str) -> pd.DataFrame:
