@@ -187,8 +187,9 @@ class CredibilityEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"Found input variables with inconsistent numbers of samples: {len(frame)}, {len(target)}"
             )
-        if not np.isfinite(np.asarray(target, np.float64)).all():
-            raise ValueError("Input y contains NaN or infinity.")
+        bad = ~np.isfinite(np.asarray(target, np.float64))
+        if bad.any():
+            raise ValueError(f"{int(bad.sum())} rows: Input y contains NaN or infinity.")
         rate, weight = checked(target, np.ones(len(frame)) if exposure is None else exposure)
         if (rate < 0).any():
             raise TrainingDataError([f"{int((rate < 0).sum())} rows: the rate is negative"])

@@ -193,6 +193,8 @@ def test_bad_input_is_refused_with_counts():
     frame, rate, exposure = book(100)
     with pytest.raises(TrainingDataError, match="2 rows: the weight .exposure. is zero"):
         CredibilityEncoder().fit(frame, rate, np.append(exposure[:98], [0, -1]))
+    with pytest.raises(ValueError, match="3 rows: Input y contains NaN"):
+        CredibilityEncoder().fit(frame, np.append(rate[:97], [np.nan] * 3), exposure)
     with pytest.raises(TrainingDataError, match="columns \\['town'\\] are absent"):
         CredibilityEncoder(["town"]).fit(frame, rate, exposure)
     with pytest.raises(TrainingDataError, match="folds = 1 must lie between 2 and the 100"):
