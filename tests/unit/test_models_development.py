@@ -51,6 +51,7 @@ def mack() -> Triangle:
     )
 
 
+@pytest.mark.slow  # importing chainladder takes seconds
 def test_chain_ladder_gives_the_published_reserve_and_error():
     pytest.importorskip("chainladder")
     found = develop(mack())
@@ -61,8 +62,11 @@ def test_chain_ladder_gives_the_published_reserve_and_error():
     assert found.frame["share_known"].iloc[-1] == pytest.approx(1 / 8.920234, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_tail_raises_every_ultimate():
     pytest.importorskip("chainladder")
+    with pytest.raises(TrainingDataError, match="cape_cod needs a positive exposure for each of 10"):
+        develop(mack(), "cape_cod")
     plain, tailed = develop(mack()), develop(mack(), tail=1.05)
     assert tailed.frame["ultimate"].to_numpy() == pytest.approx(1.05 * plain.frame["ultimate"].to_numpy())
     curve = develop(mack(), tail="exponential")
@@ -82,6 +86,7 @@ def test_the_triangle_sums_claims_and_knows_no_future():
     assert triangle.frame.loc["2024-05-01", 2] == pytest.approx(early)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["chain_ladder", "bornhuetter_ferguson", "cape_cod"])
 def test_ultimates_of_all_that_happened_are_found(method):
     pytest.importorskip("chainladder")
@@ -157,8 +162,6 @@ def test_bad_claims_and_wants_are_refused():
     wrong = frame.assign(known=frame["happened"] - pd.Timedelta(days=1))
     with pytest.raises(TrainingDataError, match="300 claims: known before it happened"):
         build_triangle(wrong, occurred="happened", known="known", valuation=VALUATION)
-    with pytest.raises(TrainingDataError, match="cape_cod needs a positive exposure for each of 10"):
-        develop(mack(), "cape_cod")
     few = frame[frame["known"] < VALUATION].iloc[:20]
     with pytest.raises(TrainingDataError, match="20 claims are too few"):
         report_pattern(few["happened"], few["known"], VALUATION)
