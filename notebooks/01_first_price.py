@@ -88,9 +88,10 @@ assert result.comparison.loc["ga2m", "d2"] > 0.1  # history explains much of who
 # One buyer, one shop, one dress: profile, risk premium with exact reasons, and the ladder to the price.
 
 # %%
-buyer, shop = (
-    int(value) for value in frame.nlargest(1, "returns_365d")[["customer_id", "seller_id"]].iloc[0]
-)
+# The median buyer; for the worst ones the price leaves the filed corridor, and a person decides.
+middle = frame.dropna(subset=["buyer_frailty"]).sort_values(["buyer_frailty", "policy_id"])
+middle = middle.iloc[len(middle) // 2]
+buyer, shop = int(middle["customer_id"]), int(middle["seller_id"])
 label = pa.table(
     {
         "customer_id": [buyer],
