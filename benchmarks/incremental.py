@@ -18,12 +18,13 @@ from data.simulate import simulate
 simulate(Path(sys.argv[1]), int(sys.argv[2]), seed=1, threads=2, orders_per_customer=float(sys.argv[3]))
 """
 
-# Two full runs around three days, so that a machine that slows down slows both.
+# Two full runs around seven days, so that a machine that slows down slows both.
 _REFRESH = """
 import datetime as dt, json, resource, shutil, statistics, sys
 from pathlib import Path
 from features.load import default_spec
 from features.refresh import refresh_profiles
+from features.refresh_manifest import read_profile_manifest
 from features.refresh_read import read_profiles
 
 root, spec, day = Path(sys.argv[1]), default_spec(), dt.timedelta(days=1)
@@ -33,10 +34,13 @@ def run(days):
     return refresh_profiles(root, spec, None, "customer", start + days * day, memory_limit="4GB")
 
 first = run(0)
-days = [run(number) for number in (1, 2, 3)]
+days, runs = [], []
+for number in range(1, 8):
+    days.append(run(number))
+    runs.append(read_profile_manifest(root, "customer").runs)
 moved = root / "moved"
 (root / "profiles" / "customer").rename(moved)
-last = run(3)
+last = run(7)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 anew = read_profiles(root, "customer")
 shutil.rmtree(root / "profiles" / "customer")
@@ -47,6 +51,7 @@ full, later = (first.seconds + last.seconds) / 2, statistics.median(item.seconds
 print(json.dumps({
     "full_seconds": full, "day_seconds": later, "vs_full": later / full,
     "worst_day_vs_full": max(item.seconds for item in days) / full, "equal": float(same),
+    "mean_day_vs_full": statistics.mean(item.seconds for item in days) / full, "merges": runs.count(0),
     "files_read_share": days[0].files_read / days[0].files_total,
     "changed_share": days[0].recomputed / days[0].rows, "rows": days[0].rows, "peak_gb": peak,
 }))
@@ -54,14 +59,14 @@ print(json.dumps({
 
 
 def run() -> dict[str, float]:
-    """Refresh the customer profiles of twenty million orders in full and for three days more.
+    """Refresh the customer profiles of twenty million orders in full and for seven days more.
 
     Returns
     -------
     dict of str to float
-        full_seconds (mean of two), day_seconds (median of three), vs_full, worst_day_vs_full (with the merge
-        of the delta), equal (1 when the last day equals a full run), files_read_share, changed_share, rows,
-        peak_gb (resident memory with a limit of 4 GB).
+        full_seconds (mean of two), day_seconds (median of seven), vs_full, worst_day_vs_full (with the merge
+        of patches), mean_day_vs_full, merges (days that had one), equal (1 when the last day equals a full
+        run), files_read_share, changed_share, rows, peak_gb (resident memory with a limit of 4 GB).
     """
     with tempfile.TemporaryDirectory(prefix="premia-lake-") as lake:
         _python(_SIMULATE, lake, str(CUSTOMERS), str(ORDERS_PER_CUSTOMER))

@@ -15,7 +15,7 @@ import duckdb
 from data.lock import table_lock
 from data.sql import sql_text
 from features.errors import UnknownFeature
-from features.refresh_day import Diff, NotWorthIt, refresh_rows
+from features.refresh_day import refresh_rows
 from features.refresh_inputs import EPOCH, MICROSECOND, still_there, take_snapshot
 from features.refresh_job import Job, population_hash, sources_of
 from features.refresh_manifest import (
@@ -26,7 +26,8 @@ from features.refresh_manifest import (
     profile_folder,
     read_profile_manifest,
 )
-from features.refresh_store import PartWriter, commit, damaged
+from features.refresh_source import Diff, NotWorthIt
+from features.refresh_store import PartWriter, commit
 from features.spec import Derived, FeatureSpec
 
 if TYPE_CHECKING:
@@ -202,11 +203,11 @@ def _run(job: Job, old: ProfileManifest | None, reason: str, writer: PartWriter)
             except NotWorthIt as better:
                 reason = str(better)
             else:
-                kept = old.layer("base") if done.keeps_base else ()
-                _commit(job, (*kept, *writer.move_in()), done.rows)
+                kept = old.files if done.keeps_base else ()
+                _commit(job, (*kept, *writer.move_in()), done.rows, done.runs)
                 return "incremental", "", done.rows, done.recomputed, done.looked_up
     rows = _full(job, writer)
-    _commit(job, writer.move_in(), rows)
+    _commit(job, writer.move_in(), rows, runs=0)
     return "full", reason, rows, rows, 0
 
 
@@ -219,8 +220,6 @@ def _mismatch(job: Job, old: ProfileManifest, diff: Diff) -> str:
         return "the layout of the table has changed"
     if job.as_of_us < old.as_of_us:
         return "the last run is as of a later time"
-    if damaged(job.root, old):
-        return "files of the last run are missing or damaged"
     if diff.large:
         return "most event files are new or replaced"
     if not still_there(job.root, job.entity.name, diff.removed):
@@ -233,12 +232,12 @@ def _full(job: Job, writer: PartWriter) -> int:
     job.con.execute(f"CREATE OR REPLACE TEMP TABLE _people AS {job.known_sql()}")
     job.report("features", 0.1)
     rows = job.evaluate_sql("_people", job.stored)
-    writer.write(job.con, job.bucketed(rows), "base", split=True)
+    writer.write_base(job.con, job.bucketed(rows))
     job.report("commit", 0.95)
     return int(job.con.execute("SELECT COUNT(*) FROM _people").fetchall()[0][0])
 
 
-def _commit(job: Job, files: tuple[PartFile, ...], rows: int) -> None:
+def _commit(job: Job, files: tuple[PartFile, ...], rows: int, runs: int) -> None:
     manifest = ProfileManifest(
         entity=job.entity.name,
         keys=job.entity.keys,
@@ -247,7 +246,9 @@ def _commit(job: Job, files: tuple[PartFile, ...], rows: int) -> None:
         stored=tuple(item.name for item in job.stored),
         spec_hash=job.spec.hash(job.names),
         population_hash=population_hash(job.sources),
+        groups=job.groups,
         rows=rows,
+        runs=runs,
         files=tuple(sorted(files, key=lambda file: file.path)),
         inputs=tuple(job.snapshot.files[key] for key in sorted(job.snapshot.files)),
     )

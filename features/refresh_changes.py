@@ -22,8 +22,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from features.describe import window_text
 from features.partials import MERGE, partial_key, partial_names, partial_rows, seen
 from features.refresh_inputs import clocks
+from features.refresh_manifest import PatchGroup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,16 +54,27 @@ class Move:
     value
         SQL of the new value.
     redo
-        SQL condition under which the value must be looked up again; empty when never.
+        SQL condition under which the value must be looked up again.
     """
 
     value: str
-    redo: str = ""
+    redo: str
 
 
 def windows(group: Sequence[Feature]) -> tuple[int | None, ...]:
     """Give the lengths of the windows of some features."""
     return tuple(dict.fromkeys(item.window_us for item in group))
+
+
+def patch_groups(source: Source, group: Sequence[Feature]) -> list[PatchGroup]:
+    """Part the features of a source by their window."""
+    found = []
+    for length in windows(group):
+        own = [item for item in group if item.window_us == length]
+        sums = tuple(item.name for item in own if item.empty_is_zero)
+        edges = tuple(item.name for item in own if not item.empty_is_zero)
+        found.append(PatchGroup(f"{source.name}-{window_text(length)}", sums, edges))
+    return found
 
 
 def ranges(
@@ -105,10 +118,10 @@ def _between(column: str, begin_us: int | None, end_us: int) -> str:
     return f"{above}{column} < make_timestamp({end_us})"
 
 
-def changes_sql(
+def signed_sql(
     entity: Entity, source: Source, group: Sequence[Feature], step: Step, views: dict[str, str]
 ) -> str:
-    """Sum up per key what enters and what leaves.
+    """Give the events that enter or leave something, with what each gives to the aggregates.
 
     Parameters
     ----------
@@ -122,31 +135,25 @@ def changes_sql(
     Returns
     -------
     str
-        Yields the keys, ``gained`` and ``lost`` (events of the whole life) and per feature what enters less
-        what leaves, ``<name>__net``, or its aggregates over the two, ``<name>__in`` and ``<name>__out``.
+        Yields the keys, the partials and, for the whole life and for each window, a sign: 1 when the event
+        enters, -1 when it leaves.
     """
     parts = []
     for kind, view in views.items():
         before, after = KINDS[kind]
         rows = partial_rows(entity, replace(source, table=view), group)
         parts.append(f"SELECT *, {before} AS had, {after} AS has FROM ({rows})")
-    keys = ", ".join(entity.keys)
     known = " AND ".join(f"{key} IS NOT NULL" for key in entity.keys)
-    lengths = windows(group)
-    # 1 for an event that enters a window, -1 for one that leaves it; seen once, looked at by many features.
     signs = [
-        f"{_inside(source, step, 'has', length)} - {_inside(source, step, 'had', length)}"
-        for length in lengths
+        f"{_inside(source, step, 'has', length)} - {_inside(source, step, 'had', length)} AS {_sign(length)}"
+        for length in dict.fromkeys((None, *windows(group)))
     ]
-    whole = f"{_inside(source, step, 'has', None)} - {_inside(source, step, 'had', None)}"
-    signs = [f"{text} AS s{index}" for index, text in enumerate([*signs, whole])]
-    last = f"s{len(lengths)}"
-    columns = [f"COUNT_IF({last} > 0) AS gained", f"COUNT_IF({last} < 0) AS lost", *_sums(group)]
-    return (
-        f"SELECT {keys}, {', '.join(columns)} FROM (SELECT *, {', '.join(signs)} FROM (\n"
-        + "\nUNION ALL ".join(parts)
-        + f"\n) WHERE {known}) GROUP BY {keys}"
-    )
+    columns = ", ".join([*entity.keys, *partial_names(group).values(), *signs])
+    return f"SELECT {columns} FROM (\n" + "\nUNION ALL ".join(parts) + f"\n) WHERE {known}"
+
+
+def _sign(length: int | None) -> str:
+    return "s" if length is None else f"s{length}"
 
 
 def _inside(source: Source, step: Step, run: str, length: int | None) -> str:
@@ -156,35 +163,57 @@ def _inside(source: Source, step: Step, run: str, length: int | None) -> str:
     return f"CAST({run} AND {seen(source)} < {as_of_us}{since} AS TINYINT)"
 
 
-def _sums(group: Sequence[Feature]) -> list[str]:
-    names, lengths = partial_names(group), windows(group)
-    found = []
-    for item in group:
-        sign = f"s{lengths.index(item.window_us)}"
-        merge, value = MERGE[item.aggregation], names[partial_key(item)]
-        if item.empty_is_zero:
-            found.append(f"CAST(SUM({value} * {sign}) AS BIGINT) AS {item.name}__net")
-            continue
-        found.append(f"{merge}(CASE WHEN {sign} > 0 THEN {value} END) AS {item.name}__in")
-        found.append(f"{merge}(CASE WHEN {sign} < 0 THEN {value} END) AS {item.name}__out")
-    return found
+def population_sql(entity: Entity, signed: str) -> str:
+    """Count per key the events, of the whole life, that enter (``gained``) and that leave (``lost``)."""
+    keys, sign = ", ".join(entity.keys), _sign(None)
+    return (
+        f"SELECT {keys}, COUNT_IF({sign} > 0) AS gained, COUNT_IF({sign} < 0) AS lost FROM {signed} "
+        f"WHERE {sign} <> 0 GROUP BY {keys}"
+    )
 
 
-def move(item: Feature, source: Source, step: Step, change: str) -> Move:
-    """Say how a stored column moves.
+def changes_sql(entity: Entity, group: Sequence[Feature], part: PatchGroup, signed: str) -> str:
+    """Sum up per key what enters and leaves one window.
+
+    Parameters
+    ----------
+    entity, group
+        Whose changes, and all features of the source.
+    part
+        The features of the window.
+    signed
+        Table of the rows of `signed_sql`.
+
+    Returns
+    -------
+    str
+        Yields the keys and per feature what enters less what leaves, under its name, or its aggregates over
+        the two, ``<name>__in`` and ``<name>__out``. Where all are sums, keys that keep theirs are left out.
+    """
+    names, items = partial_names(group), {item.name: item for item in group}
+    sign = _sign(items[part.columns[0]].window_us)
+    sums = {name: f"CAST(SUM({names[partial_key(items[name])]} * {sign}) AS BIGINT)" for name in part.sums}
+    columns = [f"COALESCE({text}, 0) AS {name}" for name, text in sums.items()]
+    for name in part.edges:
+        merge, value = MERGE[items[name].aggregation], names[partial_key(items[name])]
+        columns.append(f"{merge}(CASE WHEN {sign} > 0 THEN {value} END) AS {name}__in")
+        columns.append(f"{merge}(CASE WHEN {sign} < 0 THEN {value} END) AS {name}__out")
+    keys = ", ".join(entity.keys)
+    moved = "" if part.edges else " HAVING " + " OR ".join(f"{name} <> 0" for name in part.sums)
+    return f"SELECT {keys}, {', '.join(columns)} FROM {signed} WHERE {sign} <> 0 GROUP BY {keys}{moved}"
+
+
+def move(item: Feature, source: Source, step: Step) -> Move:
+    """Say how a stored minimum, maximum, first or last moves.
 
     Parameters
     ----------
     item, source
         The feature and its source.
     step
-        From which as-of time to which.
-    change
-        Alias of the changes of the source; the stored row has the alias ``o``.
+        From which as-of time to which. Changes have the alias ``c``, the stored row has the alias ``o``.
     """
-    old, enters, leaves = f"o.{item.name}", f"{change}.{item.name}__in", f"{change}.{item.name}__out"
-    if item.empty_is_zero:
-        return Move(f"COALESCE({old}, 0) + COALESCE({change}.{item.name}__net, 0)")
+    old, enters, leaves = f"o.{item.name}", f"c.{item.name}__in", f"c.{item.name}__out"
     if item.aggregation in {"first", "last"} and item.measure != source.time:
         return _edge_measure(item.aggregation, old, enters, leaves, step)
     later = item.aggregation in {"max", "last"}
@@ -196,6 +225,12 @@ def move(item: Feature, source: Source, step: Step, change: str) -> Move:
         emptied = f"{old} < {step.after_us - item.window_us}"
         return Move(f"CASE WHEN {emptied} THEN {enters} ELSE {value} END", f"{redo} AND NOT {emptied}")
     return Move(value, redo)
+
+
+def entered(item: Feature, source: Source, alias: str) -> str:
+    """Write the value that what enters alone has, from the changes of an alias."""
+    value = f"{alias}.{item.name}__in"
+    return f"{value}['m']" if item.aggregation in {"first", "last"} and item.measure != source.time else value
 
 
 def _edge_measure(aggregation: str, old: str, enters: str, leaves: str, step: Step) -> Move:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from data.lock import table_lock
 from features.refresh_manifest import profile_folder, read_profile_manifest
-from features.refresh_store import PartWriter, bucket_sql, commit, rows_sql
+from features.refresh_store import Layers, PartWriter, bucket_sql, commit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,12 +53,12 @@ def _erase(root: Path, entity: str, key: str, value: int) -> int:
         try:
             with duckdb.connect() as con:
                 con.execute("SET enable_progress_bar = false")
-                rows = f"SELECT * FROM ({rows_sql(root, old)}) WHERE {key} <> {int(value)}"
+                rows = f"SELECT * FROM ({Layers.of(root, old).sql(old.stored)}) WHERE {key} <> {int(value)}"
                 (left,) = con.execute(f"SELECT COUNT(*) FROM ({rows})").fetchall()[0]
                 kind = pq.read_schema(folder / old.layer("base")[0].path).field(old.keys[0]).type
                 bucketed = f"SELECT *, {bucket_sql(old.keys[0], kind)} AS bucket FROM ({rows})"
-                writer.write(con, bucketed, "base", split=True)
-            commit(root, replace(old, rows=left, files=writer.move_in(), inputs=()))
+                writer.write_base(con, bucketed)
+            commit(root, replace(old, rows=left, runs=0, files=writer.move_in(), inputs=()))
         finally:
             writer.close()
         return old.rows - int(left)

@@ -6,24 +6,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from features.compile import compile_profiles
 from features.partials import event_time, is_event, known_time
 from features.profiles import check_tables
-from features.refresh_changes import can_matter, rows_between, windows
+from features.refresh_changes import can_matter, patch_groups, rows_between, windows
 from features.refresh_inputs import clocks
 from features.refresh_store import bucket_sql, key_types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import duckdb
 
     from features.refresh_inputs import Snapshot
-    from features.refresh_manifest import InputFile
+    from features.refresh_manifest import InputFile, PatchGroup
     from features.spec import Entity, Feature, FeatureSpec, Source
 
 LABELS = "_profile_labels"
@@ -73,6 +74,13 @@ class Job:
     report: Callable[[str, float], None]
     read: set[tuple[str, str, str]] = field(default_factory=set)
 
+    @contextmanager
+    def apart(self) -> Iterator[Job]:
+        """Give the same job on a connection of its own, whose temporary tables nobody else sees."""
+        with self.con.cursor() as con:
+            con.execute("SET enable_progress_bar = false")  # a setting of the connection
+            yield replace(self, con=con)
+
     @property
     def keys(self) -> str:
         """The keys of the entity, as a list in SQL."""
@@ -86,6 +94,11 @@ class Job:
     def group(self, source: Source) -> list[Feature]:
         """Give the stored features of a source."""
         return [item for item in self.stored if item.source == source.name]
+
+    @property
+    def groups(self) -> tuple[PatchGroup, ...]:
+        """The stored features by source and window."""
+        return tuple(part for source in self.sources for part in patch_groups(source, self.group(source)))
 
     def files(self, table: str) -> list[InputFile]:
         """Give the event files of a table."""
@@ -134,7 +147,7 @@ class Job:
         columns = ", ".join(f"CAST(NULL AS {_sql_type(types[key])}) AS {key}" for key in types)
         return f"SELECT {columns} WHERE false"
 
-    def evaluate_sql(self, people: str, stored: Sequence[Feature], *, only: bool = False) -> str:
+    def evaluate_sql(self, people: str, stored: Sequence[Feature]) -> str:
         """Evaluate features for the keys of a table, by the one definition that all engines compile.
 
         Parameters
@@ -143,37 +156,33 @@ class Job:
             Table with the keys.
         stored
             Features wanted.
-        only
-            Read only events of these keys: right where they are few.
         """
         self.con.execute(
             f"CREATE OR REPLACE TEMP TABLE {LABELS} AS SELECT row_number() OVER () AS row_id, {self.keys}, "
             f"make_timestamp({self.as_of_us}) AS as_of FROM {people}"
         )
         for table in dict.fromkeys(source.table for source in self.sources):
-            self._event_view(table, stored, LABELS if only else None)
+            # The events that the features can look at, under the table's own name.
+            sources = [source for source in self.sources if source.table == table]
+            self.con.execute(f"CREATE OR REPLACE TEMP VIEW {table} AS {self.events_sql(sources, stored)}")
         names = [item.name for item in stored]
         query = compile_profiles(self.spec, names, labels=LABELS)
         check_tables(self.con, query.sources)
         return f"SELECT {self.keys}, {', '.join(names)} FROM ({query.sql}) JOIN {LABELS} USING (row_id)"
 
-    def _event_view(self, table: str, stored: Sequence[Feature], only: str | None) -> None:
-        """Show the events of a table that the features can look at under the table's own name."""
+    def events_sql(self, sources: Sequence[Source], stored: Sequence[Feature]) -> str:
+        """Select the rows of a table, that of some sources, that features can look at."""
         wanted: list[tuple[str, int | None, int]] = []
-        for source in self.sources:
+        for source in sources:
             lengths = windows([item for item in stored if item.source == source.name])
-            if source.table == table and lengths:
+            if lengths:
                 # None, the whole life, is longer than any other window.
                 since = None if None in lengths else self.as_of_us - max(filter(None, lengths))
                 wanted.append((source.time, since, self.as_of_us))
+        table = sources[0].table
         files = [file for file in self.files(table) if can_matter(file, wanted)]
         self.open(files)
-        among = f" SEMI JOIN {only} USING ({self.keys})" if only else ""
-        rows = self.snapshot.view(table, files)
-        self.con.execute(
-            f"CREATE OR REPLACE TEMP VIEW {table} AS "
-            f"SELECT * FROM (SELECT * FROM ({rows}) WHERE {rows_between(wanted)}){among}"
-        )
+        return f"SELECT * FROM ({self.snapshot.view(table, files)}) WHERE {rows_between(wanted)}"
 
 
 def _sql_type(kind: object) -> str:

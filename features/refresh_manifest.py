@@ -17,7 +17,7 @@ from features.errors import FeatureError
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; a table of another one is made anew."""
 
 BUCKETS = 16
@@ -79,7 +79,7 @@ class PartFile:
     path
         Path below the table's folder.
     layer
-        ``base``, or ``delta``: rows that stand for those of the base with the same key.
+        ``base``, or the name of the group that it patches.
     rows, bytes, sha256
         Size and checksum.
     """
@@ -89,6 +89,32 @@ class PartFile:
     rows: int
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchGroup:
+    """Columns that change together, as all of one window of one source do.
+
+    A patch has the keys, the number of its run, and these columns for the rows that the run changed.
+
+    Parameters
+    ----------
+    name
+        Name of the group.
+    sums
+        Counts and sums: the patch holds what to add.
+    edges
+        All others: the patch holds the value; that of the latest run stands.
+    """
+
+    name: str
+    sums: tuple[str, ...]
+    edges: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns of the group."""
+        return (*self.sums, *self.edges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +131,12 @@ class ProfileManifest:
         Features that were asked for, and the aggregates behind them, which are the columns of the files.
     spec_hash, population_hash
         Fingerprints of the definitions, and of the sources that say who has a row.
+    groups
+        Which of the aggregates change together.
     rows
         Rows that a reader sees.
+    runs
+        Runs that have patched the base.
     files, inputs
         The rows, and the event files that they were made from.
     """
@@ -118,16 +148,13 @@ class ProfileManifest:
     stored: tuple[str, ...]
     spec_hash: str
     population_hash: str
+    groups: tuple[PatchGroup, ...]
     rows: int
+    runs: int
     files: tuple[PartFile, ...]
     inputs: tuple[InputFile, ...]
     buckets: int = BUCKETS
     format: int = FORMAT
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 over all that the manifest states."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def layer(self, name: str) -> tuple[PartFile, ...]:
         """Give the files of a layer."""
@@ -141,7 +168,8 @@ def profile_folder(root: Path, entity: str) -> Path:
 
 def write_profile_manifest(folder: Path, manifest: ProfileManifest) -> None:
     """Put a manifest in place of the one before, in one step."""
-    body = asdict(manifest) | {"checksum": manifest.checksum}
+    body = asdict(manifest)
+    body["checksum"] = _checksum(body)
     temporary = folder / f".{MANIFEST_NAME}.{os.getpid()}"
     temporary.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     fsync_path(temporary)
@@ -165,11 +193,16 @@ def read_profile_manifest(root: Path, entity: str) -> ProfileManifest:
         body = json.loads(path.read_text(encoding="utf-8"))
         stated = body.pop("checksum")
         found = _from_json(body)
+        given = _checksum(body)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProfileTableError(f"{path} is no manifest of profiles: {error}") from error
-    if found.checksum != stated:
-        raise ProfileTableError(f"{path} states checksum {stated}, its content gives {found.checksum}")
+    if given != stated:
+        raise ProfileTableError(f"{path} states checksum {stated}, its content gives {given}")
     return found
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _from_json(body: dict[str, Any]) -> ProfileManifest:
@@ -179,4 +212,7 @@ def _from_json(body: dict[str, Any]) -> ProfileManifest:
         for entry in body["inputs"]
     ]
     files = tuple(PartFile(**entry) for entry in body["files"])
-    return ProfileManifest(**body | lists | {"inputs": tuple(inputs), "files": files})
+    groups = tuple(
+        PatchGroup(entry["name"], tuple(entry["sums"]), tuple(entry["edges"])) for entry in body["groups"]
+    )
+    return ProfileManifest(**body | lists | {"groups": groups, "inputs": tuple(inputs), "files": files})

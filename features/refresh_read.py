@@ -18,7 +18,7 @@ from features.derive import sql_expression
 from features.load import default_spec
 from features.refresh_inputs import EPOCH, MICROSECOND
 from features.refresh_manifest import ProfileManifest, ProfileTableError, read_profile_manifest
-from features.refresh_store import key_types, rows_sql
+from features.refresh_store import Layers, key_types
 from features.spec import Derived, Feature, FeatureSpec
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def profiles_sql(
     _check(manifest, spec, as_of, wanted)
     needed = [item.name for item in spec.base(wanted)]
     columns = [f"{expression(spec, name, str(manifest.as_of_us))} AS {name}" for name in wanted]
-    return f"SELECT {', '.join([*manifest.keys, *columns])} FROM ({rows_sql(root, manifest, needed)})"
+    return f"SELECT {', '.join([*manifest.keys, *columns])} FROM ({Layers.of(root, manifest).sql(needed)})"
 
 
 def expression(spec: FeatureSpec, name: str, as_of: str) -> str:

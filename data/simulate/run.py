@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from data.contracts import CLAIMS, ORDERS, POLICIES, QUOTES
 from data.errors import SimulationError
@@ -18,7 +19,7 @@ from data.simulate.annual import annual_product
 from data.simulate.frames import Frame, concat
 from data.simulate.orders import PRODUCT_STEP, RETURN_FREIGHT, RETURN_INDEX, Month, months, order_blocks
 from data.simulate.parameters import Parameters
-from data.simulate.population import customer_tables, make_customers, make_sellers, micros, seller_truth
+from data.simulate.population import DAY, customer_tables, make_customers, make_sellers, micros, seller_truth
 from data.simulate.products import PRODUCTS, Product
 from data.store import TableWrite, open_writer
 
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from data.simulate.population import Customers, Sellers
     from data.simulate.streams import Array
 
 __all__ = ["ProductSummary", "SimulationSummary", "simulate"]
+
+BLOCKS_AT_ONCE = 8
+"""Blocks of orders that are put in order of time at once; they are held in memory."""
+
+MONTH_DAYS = 31
 
 TRUTH_TABLES = ("customers", "sellers", "policies", "claims")
 
@@ -290,9 +295,12 @@ def _run_month(lake: _Lake, month: Month, world: _World) -> _Part:
         to_quotes = stack.enter_context(lake.writer("quotes", folder))
         to_policies = stack.enter_context(lake.writer("policies", folder))
         to_truth = stack.enter_context(lake.writer("truth/policies", folder))
+        waiting: list[Frame] = []
         for block in order_blocks(month, world.buyers, world.sellers, world.seed, p):
-            orders = block.orders.to_arrow(ORDERS)
-            to_orders(orders)
+            waiting.append(block.orders)
+            if len(waiting) == BLOCKS_AT_ONCE:
+                returns += _write_by_day(waiting, month, to_orders)
+                waiting = []
             to_quotes(block.quotes.to_arrow(QUOTES))
             to_policies(block.policies.to_arrow(POLICIES))
             to_truth(block.truth.to_arrow())
@@ -300,8 +308,30 @@ def _run_month(lake: _Lake, month: Month, world: _World) -> _Part:
             quotes += len(block.quotes)
             policies += len(block.policies)
             earned += earned_minor(block.policies, p)
-            returns += len(orders) - orders.column("returned_at").null_count
+        returns += _write_by_day(waiting, month, to_orders)
     return _Part(RETURN_FREIGHT, RETURN_INDEX, claims, quotes, policies, earned, returns)
+
+
+def _write_by_day(blocks: Sequence[Frame], month: Month, write: Callable[[pa.Table], None]) -> int:
+    """Write orders in as many pieces as there are blocks, each of a few days; give how many came back.
+
+    A shop system writes orders in the order of time, and a reader of one day skips the other pieces.
+    """
+    ends = np.linspace(0, MONTH_DAYS, len(blocks) + 1).astype(np.int64)
+    tables, cuts, returns = [], [], 0
+    for block in blocks:
+        day = ((block.numbers("ordered_at") - month.start) // DAY).astype(np.uint8)
+        order = np.argsort(day, kind="stable")
+        tables.append(block.take(order).to_arrow(ORDERS))
+        cuts.append(np.searchsorted(day[order], ends))
+        returns += len(block) - tables[-1].column("returned_at").null_count
+    for piece in range(len(blocks)):
+        parts = [
+            table.slice(cut[piece], cut[piece + 1] - cut[piece])
+            for table, cut in zip(tables, cuts, strict=True)
+        ]
+        write(pa.concat_tables(parts))
+    return returns
 
 
 def _run_product(lake: _Lake, product: Product, world: _World) -> _Part:

@@ -71,17 +71,33 @@ def names_of(entity: str) -> list[str]:
 def test_days_of_a_simulated_lake_equal_full_runs_and_read_little(lake: Path) -> None:
     first = refresh_profiles(lake, SPEC, None, "customer", T0)
     assert (first.mode, first.reason) == ("full", "first run")
-    modes = []
-    for number in range(1, 6):
+    modes, runs = [], []
+    for number in range(1, 10):
         done = refresh_profiles(lake, SPEC, None, "customer", T0 + number * DAY)
         modes.append(done.mode)
         assert 0 < done.recomputed < done.rows / 2
         assert done.files_read < done.files_total / 3
-    assert modes == ["incremental"] * 5
-    found = read_profiles(lake, "customer", T0 + 5 * DAY)
-    assert found.equals(scratch(lake, T0 + 5 * DAY, names_of("customer")))
-    layers = {file.layer for file in read_profile_manifest(lake, "customer").files}
-    assert "base" in layers
+        manifest = read_profile_manifest(lake, "customer")
+        runs.append(manifest.runs)
+        assert {file.layer for file in manifest.files if file.layer != "base"} >= {"orders-365d"} or not runs[
+            -1
+        ]
+        if runs[-1] in {0, 3}:
+            found = read_profiles(lake, "customer", T0 + number * DAY)
+            assert found.equals(scratch(lake, T0 + number * DAY, names_of("customer")))
+    assert modes == ["incremental"] * 9
+    assert runs[:3] == [1, 2, 3]
+    assert 0 in runs, "patches are never merged"
+
+
+def test_the_first_customers_come_to_an_empty_table(lake: Path) -> None:
+    registered = sorted(read_table(lake, "customers")["registered_at"].to_pylist())
+    assert refresh_profiles(lake, SPEC, None, "customer", registered[0]).rows == 0
+    for number in (1, 2):
+        as_of = registered[number]
+        done = refresh_profiles(lake, SPEC, None, "customer", as_of)
+        assert (done.mode, done.rows) == ("incremental", number)
+        assert read_profiles(lake, "customer", as_of).equals(scratch(lake, as_of, names_of("customer")))
 
 
 def test_sellers_have_a_table_of_their_own_by_the_day(lake: Path) -> None:
@@ -149,6 +165,7 @@ def test_replaced_inputs_without_their_links_lead_to_a_full_run(lake: Path) -> N
 
 
 def test_an_erased_customer_leaves_no_trace(lake: Path) -> None:
+    refresh_profiles(lake, SPEC, NAMES, "customer", T0 - DAY)
     refresh_profiles(lake, SPEC, NAMES, "customer", T0)
     refresh_profiles(lake, SPEC, None, "seller", T0)
     gone = read_profiles(lake, "customer")["customer_id"][7].as_py()

@@ -17,8 +17,8 @@ from data.store import append_table, connect
 from features.load import parse_spec
 from features.profiles import build_profiles
 from features.refresh import refresh_profiles
-from features.refresh_day import Diff
 from features.refresh_read import read_profiles
+from features.refresh_source import Diff
 
 if TYPE_CHECKING:
     from pathlib import Path
