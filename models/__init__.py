@@ -4,7 +4,7 @@ The registry stays in `models.registry`: it imports mlflow, which takes seconds.
 """
 
 from models.bundle import Bundle
-from models.compare import Judged, headline
+from models.comparison import Comparison, Held, compare, headline
 from models.credibility import TwoWay, fit_two_way
 from models.credibility_encoder import CredibilityEncoder
 from models.encoding import Encoded, Encoding
@@ -26,6 +26,7 @@ from models.errors import (
 )
 from models.families import FitSettings
 from models.fitted import FITTED, attach_fitted, ensure_fitted
+from models.judged import Judged
 from models.level_credibility import (
     LevelCredibility,
     buhlmann_straub,
@@ -46,6 +47,7 @@ __all__ = [
     "FITTED",
     "ArtifactError",
     "Bundle",
+    "Comparison",
     "CompileError",
     "CredibilityEncoder",
     "DiagnosticError",
@@ -55,6 +57,7 @@ __all__ = [
     "FitError",
     "FitSettings",
     "FittedMissingError",
+    "Held",
     "Judged",
     "LevelCredibility",
     "MismatchError",
@@ -81,6 +84,7 @@ __all__ = [
     "attach_fitted",
     "attach_profiles",
     "buhlmann_straub",
+    "compare",
     "ensure_fitted",
     "fit_rates",
     "fit_two_way",

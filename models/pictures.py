@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.compare import NULL
+from models.comparison import NULL
 from models.diagnostics.lift_chart import lift
 from models.diagnostics.lorenz_curve import lorenz
 from models.diagnostics.one_way_table import OneWay, one_way
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.compare import Judged
+    from models.judged import Judged
 
 # One-way pictures are drawn for this many inputs, those over which the expected cost varies most.
 ONE_WAYS = 6

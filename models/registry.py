@@ -7,6 +7,7 @@ folder and the run, so that the folder may be moved.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
 import os
@@ -23,38 +24,23 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow.exceptions import MlflowException
 
+from models.audit import Action, AuditLog, Entry, Identity, Period, service_entries
 from models.bundle import INDEX, Bundle
-from models.compare import NULL
-from models.errors import PromotionError, RegistryError
+from models.errors import MismatchError, PromotionError, RegistryError
 from models.pictures import draw_pictures
+from models.promotion import Decision, assess, check_second_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from features.spec import FeatureSpec
     from models.training import TrainingResult
+    from pricing.plan import RatingPlan
     from pricing.product import Product
 
 CHAMPION = "champion"
-FAMILY = "premia.family"
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What a version must show on the test rows before it may price.
-
-    Attributes
-    ----------
-    least_d2
-        Share of the null model's deviance explained; must lie above.
-    lowest_ae, highest_ae
-        Bounds of actual over expected (claims where they are counted). Two standard errors of a Poisson count
-        are allowed when the test rows hold too few claims for these bounds to mean anything.
-    """
-
-    least_d2: float = 0.0
-    lowest_ae: float = 0.8
-    highest_ae: float = 1.25
+FAMILY, AUTHOR, STATE, APPROVER = "premia.family", "premia.author", "premia.state", "premia.approver"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,27 +55,30 @@ class Promoted:
         The model.
     artifact_hash
         Sha256 of the bundle's index, which holds a checksum of every file.
+    period
+        Since when, with which plan, and who approved.
     """
 
     version: str
     bundle: Bundle
     artifact_hash: str
+    period: Period
 
 
 class Registry:
-    """Trainings, versions and aliases of all products.
+    """Trainings, versions and what priced when, of all products.
+
+    The audit log says which version is in service; the alias and the tags of MLflow repeat it for its pages.
 
     Parameters
     ----------
     folder
-        Holds ``mlflow.db`` and ``artifacts/``; made when absent.
-    thresholds
-        What a version must show before it is promoted.
+        Holds ``mlflow.db``, ``artifacts/`` and ``audit.db``; made when absent.
     """
 
-    def __init__(self, folder: Path, thresholds: Thresholds | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        self._thresholds = thresholds or Thresholds()
+        self.audit = AuditLog(self._folder / "audit.db")
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - mlflow's types are not read
@@ -102,46 +91,105 @@ class Registry:
             uri = f"sqlite:///{self._folder / 'mlflow.db'}"
             return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
-    def log_training(self, result: TrainingResult) -> str:
-        """Log settings, figures, pictures and one bundle per family, and register the champion family.
+    def log_training(self, result: TrainingResult, *, author: str, at: datetime) -> str:
+        """Log settings, figures, tests, report and one bundle per family, and propose the champion family.
 
         Parameters
         ----------
         result
             What `train` gave.
+        author
+            Who trained; someone else approves.
+        at
+            Time, UTC without zone.
 
         Returns
         -------
         str
-            The new version of ``premia-<product>``.
+            The new version of ``premia-<product>``; `decision` says what the thresholds found.
         """
-        name, champion = model_name(result.product.code), result.champion
+        if not author.strip():
+            raise RegistryError("a training needs the name of its author. Hint: PREMIA_AUTHOR")
+        product, champion = result.product, result.champion
+        decision = assess(product.promotion, result.judged, champion, result.against)
+        name = model_name(product.code)
         with _quiet():
-            run = self._client.create_run(self._experiment(name), tags={FAMILY: champion}).info.run_id
-            for key, value in result.summary.items():
-                self._client.log_param(run, key, value)
-            self._client.log_param(run, "product_hash", result.product.hash)
-            self._client.log_param(run, "spec_hash", result.spec_hash or "none")
-            for family, figures in result.comparison.iterrows():
-                for figure, value in figures.items():
-                    if math.isfinite(value):
-                        self._client.log_metric(run, f"{family}.{figure}", float(value))
+            tags = {FAMILY: champion, AUTHOR: author}
+            run = self._client.create_run(self._experiment(name), tags=tags).info.run_id
+            self._log_figures(run, result)
             with tempfile.TemporaryDirectory() as staging:
-                self._stage(result, Path(staging))
+                self._stage(result, decision, Path(staging), author, at)
                 self._client.log_artifacts(run, staging)
             self._client.set_terminated(run)
             self._create_model(name)
             source = (self._run_folder(run) / champion).as_uri()
-            return str(self._client.create_model_version(name, source=source, run_id=run).version)
+            version = str(self._client.create_model_version(name, source=source, run_id=run).version)
+        self.record_decision(product.code, version, decision, who=author, at=at)
+        return version
 
-    def _stage(self, result: TrainingResult, folder: Path) -> None:
+    def _log_figures(self, run: str, result: TrainingResult) -> None:
+        from mlflow.entities import Metric, Param
+
+        judged = result.judged
+        figures = {
+            f"{family}.{figure}": float(value)
+            for family, line in result.comparison.iterrows()
+            for figure, value in line.items()
+        }
+        for test in judged.response.tests.to_dict("records"):
+            pair = f"{test['model']}_against_{test['against']}"
+            figures |= {f"{pair}.{key}": float(test[key]) for key in ("difference", "p_holm")}
+        texts = {
+            **result.summary,
+            "product_hash": result.product.hash,
+            "spec_hash": result.spec_hash or "none",
+        }
+        texts["versions"] = ", ".join(f"{name} {found}" for name, found in result.bundle().versions.items())
+        self._client.log_batch(
+            run,
+            metrics=[Metric(key, value, 0, 0) for key, value in figures.items() if math.isfinite(value)],
+            params=[Param(key, str(value)) for key, value in texts.items()],
+        )
+
+    def _stage(
+        self, result: TrainingResult, decision: Decision, folder: Path, author: str, at: datetime
+    ) -> None:
         for family in result.models:
             result.bundle(family).save(folder / family)
         draw_pictures(result.judged, folder / "pictures")
         result.comparison.to_csv(folder / "comparison.csv")
+        result.judged.response.tests.to_csv(folder / "tests.csv", index=False)
+        (folder / "decision.json").write_text(json.dumps(decision.to_json(), indent=1) + "\n", "utf-8")
 
-    def promote(self, product: str, version: str | int, alias: str = CHAMPION) -> str:
-        """Let a version price from now on.
+    def record_decision(
+        self, product: str, version: str, decision: Decision, *, who: str, at: datetime
+    ) -> None:
+        """Write down what the thresholds say of a version, at training or when it is compared anew."""
+        action: Action = "proposed" if decision.outcome == "promoted" else decision.outcome
+        self.audit.append([Entry(at, product, version, action, who, decision.to_json())])
+        self._tag(product, version, {STATE: action})
+
+    def decision(self, product: str, version: str | int) -> Decision:
+        """Give what the thresholds said last of a version.
+
+        Raises
+        ------
+        RegistryError
+            If there is no such version, or it was never compared.
+        """
+        self._run_of(product, version)
+        for entry in reversed(self.audit.entries(product, str(version))):
+            if entry.action in ("proposed", "refused", "insufficient_evidence"):
+                return Decision.from_json(entry.detail)
+        raise RegistryError(
+            f"version {version} of {product!r} was never held against the thresholds. Hint: premia compare"
+        )
+
+    def promote(self, product: str, version: str | int, *, by: str, plan: RatingPlan, at: datetime) -> str:
+        """Let a version price from now on, with a rating plan, approved by a second person.
+
+        A version that was in service before may return, and the one in service may be approved anew with
+        another plan; neither is asked to gain on what is in service.
 
         Parameters
         ----------
@@ -149,50 +197,78 @@ class Registry:
             Product code.
         version
             Version in the registry.
-        alias
-            Role it takes.
+        by
+            Who approves; not the author.
+        plan
+            Rating plan it prices with.
+        at
+            Time, UTC without zone.
 
         Returns
         -------
         str
-            Why it passes, in words.
+            What was done and why, in words.
 
         Raises
         ------
         PromotionError
-            If it does not pass the preset thresholds; nothing is changed.
+            If it does not meet the thresholds, was held against a model that is no longer in service, or the
+            author approves; nothing is changed.
         RegistryError
             If there is no such version.
         """
+        version = str(version)
         run = self._run_of(product, version)
         with _quiet():
-            data = self._client.get_run(run).data
-        family = data.tags[FAMILY]
-        found = {key.removeprefix(f"{family}."): value for key, value in data.metrics.items()}
-        verdict = self._judge(found, float(data.params["test_claims"]))
-        with _quiet():
-            self._client.set_registered_model_alias(model_name(product), alias, str(version))
-        return f"{product} version {version} ({family}) is {alias}: {verdict}"
+            tags = self._client.get_run(run).data.tags
+        name = check_second_person(tags[AUTHOR], by)
+        current = self.version_of(product)
+        served = any(period.version == version for period in self.audit.periods(product))
+        verdict = "was in service before" if served else self._passed(product, version, current)
+        identity = self._identity(run, tags[FAMILY], tags[AUTHOR], plan)
+        self.audit.append(service_entries(product, version, name, at, identity, current))
+        self._mirror(product, version, current, name)
+        return f"{product} version {version} ({tags[FAMILY]}) is {CHAMPION}, approved by {name}: {verdict}"
 
-    def _judge(self, figures: dict[str, float], claims: float) -> str:
-        limits = self._thresholds
-        d2, ae = figures.get("d2", math.nan), figures.get("claims_ae", figures.get("ae", math.nan))
-        slack = 2.0 / math.sqrt(max(claims, 1.0))
-        low, high = min(limits.lowest_ae, 1.0 - slack), max(limits.highest_ae, 1.0 + slack)
-        problems = []
-        if not d2 > limits.least_d2:
-            problems.append(
-                f"explains {d2:.4f} of the {NULL} model's deviance on test rows; "
-                f"needed: above {limits.least_d2:g}"
+    def _passed(self, product: str, version: str, current: str | None) -> str:
+        decision = self.decision(product, version)
+        if decision.outcome != "promoted":
+            raise PromotionError([decision.words()])
+        if decision.against != (current or ""):
+            raise PromotionError(
+                [
+                    f"version {version} was held against {decision.against or 'no model'}, but version "
+                    f"{current or 'none'} is in service now. Hint: premia compare {product} --data TABLE"
+                ]
             )
-        if not low <= ae <= high:
-            problems.append(
-                f"actual over expected is {ae:.3f} on test rows with {claims:g} claims; "
-                f"allowed: {low:.3f} to {high:.3f}"
-            )
-        if problems:
-            raise PromotionError(problems)
-        return f"explains {d2:.2%} of the {NULL} model's deviance, actual over expected {ae:.3f} on test rows"
+        return decision.words()
+
+    def _identity(self, run: str, family: str, author: str, plan: RatingPlan) -> Identity:
+        folder = self._run_folder(run) / family
+        bundle = Bundle.load(folder)
+        return Identity(
+            family,
+            bundle.product.hash,
+            _artifact_hash(folder),
+            bundle.spec_hash,
+            plan.code,
+            plan.version,
+            plan.hash,
+            plan.filing,
+            author,
+        )
+
+    def _mirror(self, product: str, version: str, before: str | None, approver: str) -> None:
+        if before not in (None, version):
+            self._tag(product, str(before), {STATE: "retired"})
+        self._tag(product, version, {STATE: "in_service", APPROVER: approver})
+        with _quiet():
+            self._client.set_registered_model_alias(model_name(product), CHAMPION, version)
+
+    def _tag(self, product: str, version: str, tags: dict[str, str]) -> None:
+        with _quiet():
+            for key, value in tags.items():
+                self._client.set_model_version_tag(model_name(product), version, key, value)
 
     def champion(
         self,
@@ -200,7 +276,6 @@ class Registry:
         *,
         expected_product: Product | None = None,
         expected_spec: FeatureSpec | None = None,
-        alias: str = CHAMPION,
     ) -> Promoted | None:
         """Load the version that prices a product; None when none was promoted.
 
@@ -210,23 +285,30 @@ class Registry:
             Product code.
         expected_product, expected_spec
             What is in service (see `Bundle.load`).
-        alias
-            Role.
 
         Raises
         ------
         ArtifactError
             If the stored bundle is damaged or does not match.
         """
-        version = self.version_of(product, alias)
-        if version is None:
+        periods = self.audit.periods(product)
+        if not periods or periods[-1].until is not None:
             return None
-        run = self._run_of(product, version)
-        with _quiet():
-            family = self._client.get_run(run).data.tags[FAMILY]
-        folder = self._run_folder(run) / family
+        period = periods[-1]
+        folder = self._run_folder(self._run_of(product, period.version)) / period.identity.family
         bundle = Bundle.load(folder, expected_product=expected_product, expected_spec=expected_spec)
-        return Promoted(version, bundle, hashlib.sha256((folder / INDEX).read_bytes()).hexdigest())
+        found = _artifact_hash(folder)
+        if found != period.identity.model_hash:
+            raise MismatchError("models", found, period.identity.model_hash)
+        return Promoted(period.version, bundle, found, period)
+
+    def versions(self, product: str) -> list[str]:
+        """Give all versions of a product, oldest first."""
+        if not (self._folder / "mlflow.db").exists():
+            return []
+        with _quiet():
+            found = self._client.search_model_versions(f"name = '{model_name(product)}'")
+        return [str(number) for number in sorted(int(item.version) for item in found)]
 
     def stored(self, product: str, version: str | int, family: str | None = None) -> tuple[Bundle, str]:
         """Load a version with the sha256 of its artifact; the family it was proposed with when none is named.
@@ -245,7 +327,7 @@ class Registry:
             raise RegistryError(
                 f"version {version} of {product!r} has no family {chosen!r}; families: {present}"
             )
-        return Bundle.load(folder), hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
+        return Bundle.load(folder), _artifact_hash(folder)
 
     def load_champion(self, product: str) -> Bundle:
         """Load the model that prices a product.
@@ -258,21 +340,14 @@ class Registry:
         found = self.champion(product)
         if found is None:
             raise RegistryError(
-                f"no version of {product!r} has the alias {CHAMPION!r}. Hint: train and promote one"
+                f"no version of {product!r} is in service. Hint: premia train, then premia promote"
             )
         return found.bundle
 
-    def version_of(self, product: str, alias: str = CHAMPION) -> str | None:
-        """Give the version that has an alias; None when there is none."""
-        if not (self._folder / "mlflow.db").exists():
-            return None
-        try:
-            with _quiet():
-                return str(self._client.get_model_version_by_alias(model_name(product), alias).version)
-        except MlflowException as error:
-            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                return None
-            raise
+    def version_of(self, product: str) -> str | None:
+        """Give the version that prices; None when there is none."""
+        periods = self.audit.periods(product)
+        return periods[-1].version if periods and periods[-1].until is None else None
 
     def pictures(self, product: str, version: str | int) -> Path:
         """Give the folder of a version's pictures."""
@@ -302,6 +377,10 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+
+def _artifact_hash(folder: Path) -> str:
+    return hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
 
 
 def model_name(product: str) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from models.compare import Judged
+    from models.judged import Judged
     from pricing.product import Product
 
 

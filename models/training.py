@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.compare import EMPTY, Judged, judge
 from models.encoding import Encoding
 from models.errors import EncodingError, TrainingDataError
 from models.families import Design, FitSettings, Objective, Scorer, fit_family
 from models.fitted import inputs_hash
+from models.judged import EMPTY, Judged, judge
 from models.response import Observed, check_enough, read_observed
 from models.risk_model import COMPONENTS, ComponentName, RiskModel
 from models.splits import group_keys, split_rows
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from models.bundle import Bundle
+    from models.registry import Promoted
     from models.splits import SplitRows
     from models.tuned import TunedSettings
     from pricing.product import Product
@@ -58,6 +59,8 @@ class TrainingResult:
         Family that is proposed in place of the product's, such as a tariff; empty for the product's.
     attachments
         Texts stored with the proposed family, by file name.
+    against
+        Version in service that they were judged with; empty when none was.
     """
 
     product: Product
@@ -69,6 +72,7 @@ class TrainingResult:
     summary: dict[str, float | int | str] = field(default_factory=dict)
     proposed: str = EMPTY
     attachments: Mapping[str, str] = field(default_factory=dict)
+    against: str = EMPTY
 
     @property
     def champion(self) -> str:
@@ -83,7 +87,7 @@ class TrainingResult:
         figures = {
             str(name): float(value)
             for name, value in self.comparison.loc[chosen].items()
-            if not np.isnan(value)
+            if not np.isnan(value) and name != "seconds"
         }
         return Bundle.of(
             self.product,
@@ -104,6 +108,7 @@ def train(
     feature_spec: FeatureSpec | None = None,
     settings: FitSettings | None = None,
     tuned: TunedSettings | None = None,
+    in_service: Promoted | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
     """Train all families that the product file names.
@@ -120,6 +125,8 @@ def train(
         Seed, threads, rounds.
     tuned
         What tuning chose by component and family; goes before `settings`.
+    in_service
+        Model that prices today, to be judged with them.
     progress
         Called with a step in words and the share that is done.
 
@@ -151,7 +158,18 @@ def train(
         )
         seconds[family] = time.perf_counter() - start
     report("compare on test rows", 0.95)
-    judged = judge(product, models, matrix, observed, test)
+    judged = judge(
+        product,
+        models,
+        encoding,
+        matrix,
+        observed,
+        test,
+        table.filter(rows.test),
+        in_service=None if in_service is None else in_service.bundle,
+        cluster=groups,
+        seed=settings.seed,
+    )
     spec_hash = EMPTY if feature_spec is None else inputs_hash(feature_spec, product.profile)
     report("done", 1.0)
     return TrainingResult(
@@ -165,6 +183,7 @@ def train(
         | {"seed": settings.seed, "rounds": settings.rounds, "learning_rate": settings.learning_rate}
         | {f"seconds_{family}": round(value, 3) for family, value in seconds.items()}
         | {"tuned": "" if tuned is None else tuned.hash},
+        against=EMPTY if in_service is None else in_service.version,
     )
 
 

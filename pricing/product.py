@@ -12,6 +12,7 @@ from pricing.definitions import parse_definition
 from pricing.factors import CategoryFactor, Factor, Frozen, Name, NumberFactor, Text
 from pricing.glm import Glm
 from pricing.money import exponent, to_minor
+from pricing.promotion import Promotion
 from pricing.rules import Rule
 from pricing.score import ScoreScale
 
@@ -318,6 +319,7 @@ class Product(Frozen):
     protected: tuple[str, ...] = ()
     split: Split
     models: Models = Models()
+    promotion: Promotion = Promotion()
     score: ScoreScale | None = None
     fairness: Fairness = Fairness()
     card: Card | None = None

@@ -25,6 +25,7 @@ from pricing.product import read_product
 from serving import render
 from serving.api import create_app
 from serving.cli_features import app as features_app
+from serving.cli_models import compare, history, promote
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
 from serving.cli_tariff import app as tariff_app
@@ -36,7 +37,6 @@ from serving.errors import RequestError
 from serving.ingest_live import ingest_live as move_events
 from serving.jobs import (
     portfolio_in_force,
-    promote_model,
     score_all,
     sync_serving,
     train_product,
@@ -138,11 +138,14 @@ def train(
         Path | None,
         typer.Option(help="What `premia tune` chose; default: settings/<code>.toml beside the product file."),
     ] = None,
-    promote: Annotated[bool, typer.Option(help="Promote the champion family when it passes.")] = True,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Second person who puts the champion into service; else: proposed."),
+    ] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
     lake: Lake = None,
 ) -> None:
-    """Train the families of a product, compare them and put the champion into service."""
+    """Train the families of a product, compare them and propose the champion."""
     with refusals(console):
         with share_bar(console, f"train {product.stem}") as progress:
             declared = read_product(product)
@@ -157,7 +160,7 @@ def train(
                 as_of=as_of or _now(),
                 seed=seed,
                 tuned=tuned,
-                promote=promote,
+                approver=by,
                 pictures=pictures,
                 progress=progress,
             )
@@ -165,18 +168,8 @@ def train(
         console.print(
             render.comparison_table(outcome.result.product.code, outcome.result.comparison, champion)
         )
-        console.print(outcome.verdict)
-
-
-@app.command()
-def promote(
-    product: Annotated[str, typer.Argument(help="Product code.")],
-    version: Annotated[int, typer.Argument(help="Version in the registry.")],
-    lake: Lake = None,
-) -> None:
-    """Let a registered model price from now on, when it passes the preset thresholds."""
-    with refusals(console):
-        console.print(promote_model(product, version, _settings(lake)))
+        console.print(render.decision_table(f"{outcome.result.product.code} {champion}", outcome.decision))
+        console.print(outcome.verdict, highlight=False)
 
 
 @app.command()
@@ -298,6 +291,9 @@ def demo(
         run_demo(console, _settings(), customers, pictures)
 
 
+app.command("promote")(promote)
+app.command("compare")(compare)
+app.command("history")(history)
 app.command("quality")(quality)
 app.command("erase")(erase)
 app.command("profile")(profile)

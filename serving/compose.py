@@ -96,6 +96,13 @@ def load_services(settings: Settings, spec: FeatureSpec) -> tuple[dict[str, InSe
         if promoted is None:
             out_of_service[code] = "no model has been promoted. Hint: premia train"
             continue
+        approved = promoted.period
+        if approved.identity.plan_hash != plan.hash:
+            out_of_service[code] = (
+                f"plan {plan.code} is not what {approved.approver} approved on {approved.since:%Y-%m-%d}. "
+                f"Hint: premia promote {code} {promoted.version} --by NAME"
+            )
+            continue
         services[code] = InService(product, plan, promoted.bundle, promoted.version, promoted.artifact_hash)
     return services, out_of_service
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SEED = 1
 END = datetime(2026, 1, 1)  # noqa: DTZ001 - UTC; the simulated history ends here
 BOOK = "motor"
+# Two people, as in life: who trains does not approve.
+AUTHOR, APPROVER = "Lin Ruoxi (pricing)", "Zhou Heng (appointed actuary)"
 
 
 def run_demo(console: Console, settings: Settings, customers: int, pictures: Path) -> None:
@@ -48,7 +50,7 @@ def run_demo(console: Console, settings: Settings, customers: int, pictures: Pat
     """
     start = time.perf_counter()
     spec = default_spec()
-    settings = settings.model_copy(update={"lake": settings.lake / "demo", "clock": END})
+    settings = settings.model_copy(update={"lake": settings.lake / "demo", "clock": END, "author": AUTHOR})
     # Models, quotes and events of an earlier demonstration.
     for folder in (settings.registry, settings.history.parent, settings.lake / LEDGER):
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,13 +82,21 @@ def _train_all(console: Console, settings: Settings, spec: FeatureSpec, pictures
         try:
             with share_bar(console, f"train {code}") as progress:
                 outcome = train_product(
-                    product, settings, spec, as_of=END, seed=SEED, pictures=pictures, progress=progress
+                    product,
+                    settings,
+                    spec,
+                    as_of=END,
+                    seed=SEED,
+                    approver=APPROVER,
+                    pictures=pictures,
+                    progress=progress,
                 )
         except TrainingDataError as error:  # a small insurer cannot price everything
             console.print(f"[yellow]{code} is not put into service:[/] {error}")
             continue
         console.print(render.comparison_table(code, outcome.result.comparison, product.models.champion))
-        console.print(outcome.verdict)
+        console.print(render.decision_table(f"{code} {product.models.champion}", outcome.decision))
+        console.print(outcome.verdict, highlight=False)
 
 
 def _reprice_book(console: Console, settings: Settings, spec: FeatureSpec, pictures: Path) -> None:

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
-
-from data.errors import SourceError
 from data.store import connect, write_parquet_atomic
-from models.errors import PromotionError
 from models.families import FitSettings
 from models.fitted import ensure_fitted, month_of
 from models.pictures import draw_pictures
+from models.promotion import Decision, check_second_person
 from models.recommend import fit_rates
 from models.registry import Registry
 from models.training import TrainingResult, train
-from models.training_table import attach_profiles, training_table
 from models.tuning import Search, tune
+from serving.clock import wall_clock
 from serving.compose import load_services, read_products
 from serving.history import build_history
 from serving.live import LiveStore
+from serving.model_jobs import promote_model
 from serving.scores import score_everybody
+from serving.tables import product_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
-
-    import duckdb
 
     from features.spec import FeatureSpec
     from models.scoring_table import ScoringSummary
@@ -52,6 +48,8 @@ class TrainingOutcome:
         Families, figures and test rows.
     version
         Version in the registry.
+    decision
+        What the thresholds of the product file say of it.
     promoted
         Whether this version prices from now on.
     verdict
@@ -60,42 +58,9 @@ class TrainingOutcome:
 
     result: TrainingResult
     version: str
+    decision: Decision
     promoted: bool
     verdict: str
-
-
-def product_table(
-    con: duckdb.DuckDBPyConnection,
-    product: Product,
-    spec: FeatureSpec,
-    data: Path | None,
-    as_of: datetime,
-    lake: Path | None = None,
-) -> pa.Table:
-    """Give the training table of a product with its profile and fitted features.
-
-    Parameters
-    ----------
-    con
-        Connection to the lake.
-    product, spec
-        What is trained, and the feature definitions.
-    data
-        A table of one's own (parquet or CSV); None builds it from policies and claims of the lake.
-    as_of
-        Nothing later is looked at.
-    lake
-        Where fitted features are stored; needed only where the product reads some.
-    """
-    table = training_table(con, product, as_of) if data is None else _read_table(data)
-    return attach_profiles(con, table, product, spec, lake)
-
-
-def _read_table(path: Path) -> pa.Table:
-    try:
-        return pa_csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
 
 
 def train_product(
@@ -107,11 +72,11 @@ def train_product(
     as_of: datetime,
     seed: int = 1,
     tuned: TunedSettings | None = None,
-    promote: bool = True,
+    approver: str | None = None,
     pictures: Path | None = None,
     progress: Progress | None = None,
 ) -> TrainingOutcome:
-    """Train the families of a product, log them, and promote the champion family when it passes.
+    """Train the families of a product, log them, and propose the champion when it meets the thresholds.
 
     Parameters
     ----------
@@ -125,8 +90,8 @@ def train_product(
         Seed of the fits.
     tuned
         What `tune_product` chose.
-    promote
-        Whether the champion may go into service.
+    approver
+        Second person who puts the champion into service if it meets the thresholds; None only proposes it.
     pictures
         Folder for the pictures.
     progress
@@ -136,31 +101,34 @@ def train_product(
     report("profiles as of each row", 0.02)
     with connect(settings.lake) as con:
         table = product_table(con, product, spec, data, as_of, settings.lake)
+    registry = Registry(settings.registry)
+    author = settings.user
+    if approver is not None:
+        check_second_person(author, approver)  # refused before an hour of fitting
     result = train(
         product,
         table,
         feature_spec=spec,
         settings=FitSettings(seed=seed),
         tuned=tuned,
+        in_service=registry.champion(product.code),
         progress=lambda step, share: report(step, 0.1 + 0.8 * share),
     )
     if pictures is not None:
         report("draw", 0.9)
         draw_pictures(result.judged, pictures / product.code)
     report("log", 0.95)
-    registry = Registry(settings.registry)
-    version = registry.log_training(result)
+    version = registry.log_training(result, author=author, at=wall_clock(settings.clock)())
+    decision = registry.decision(product.code, version)
     report("done", 1.0)
-    if not promote:
-        return TrainingOutcome(result, version, promoted=False, verdict=f"version {version} was not promoted")
-    try:
-        return TrainingOutcome(
-            result, version, promoted=True, verdict=registry.promote(product.code, version)
-        )
-    except PromotionError as error:  # an answer, not a failure: what priced before goes on pricing
-        return TrainingOutcome(
-            result, version, promoted=False, verdict=f"version {version} was refused: {error}"
-        )
+    outcome = partial(TrainingOutcome, result, version, decision)
+    if decision.outcome != "promoted":  # an answer, not a failure: what priced before goes on pricing
+        return outcome(promoted=False, verdict=f"{product.code} version {version}: {decision.words()}")
+    if approver is None:
+        hint = f"premia promote {product.code} {version} --by NAME"
+        told = f"{product.code} version {version} is proposed by {author}: {decision.words()}. Next: {hint}"
+        return outcome(promoted=False, verdict=told)
+    return outcome(promoted=True, verdict=promote_model(product, version, approver, settings))
 
 
 def tune_product(
@@ -196,11 +164,6 @@ def tune_product(
         table = product_table(con, product, spec, data, as_of, settings.lake)
     search = Search(settings.lake / "_tuning" / f"{product.code}.sqlite", seconds, seed=seed)
     return tune(product, table, fit, search, families, components, progress)
-
-
-def promote_model(product: str, version: int, settings: Settings) -> str:
-    """Let a registered version price from now on (see `models.registry`)."""
-    return Registry(settings.registry).promote(product, version)
 
 
 def sync_serving(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
     from data.events import Settlement
     from data.ingest import IngestReport
     from data.simulate import SimulationSummary
+    from models.audit import Period
+    from models.promotion import Decision
     from models.scoring_table import ScoringSummary
     from serving.reprice import RepriceSummary
     from serving.wire import Quote, Recommendations, RiskProfile
 
+# Figures that only the report shows: the terminal is narrow.
+UNSHOWN = ("gini_low", "gini_high", "balance_p", "dominated_by", "seconds")
+FINDINGS = {"met": "green", "missed": "bold red", "undecided": "yellow", "not judged": "dim"}
 BANDS = (-0.30, -0.15, -0.05, 0.05, 0.15, 0.30)
 
 
@@ -56,14 +62,50 @@ def quote_panel(quote: Quote) -> RenderableType:
 
 
 def comparison_table(product: str, comparison: pd.DataFrame, champion: str) -> RenderableType:
-    """Draw the figures of every family on the test rows."""
+    """Draw the figures of every family on the test rows; the report has the rest of them."""
     table = Table(title=f"{product}: families on the test rows")
     table.add_column("family")
-    for figure in comparison.columns:
+    shown = [name for name in comparison.columns if name not in UNSHOWN]
+    for figure in shown:
         table.add_column(str(figure), justify="right")
-    for family, figures in comparison.iterrows():
+    for family, figures in comparison[shown].iterrows():
         name = f"[bold]{family} (champion)[/]" if family == champion else str(family)
         table.add_row(name, *("" if value != value else f"{value:.4f}" for value in figures))
+    return table
+
+
+def decision_table(title: str, decision: Decision) -> RenderableType:
+    """Draw every threshold with what was found."""
+    table = Table(title=f"{title}: {decision.outcome.replace('_', ' ')}")
+    for heading in ("rule", "of", "candidate", "held against", "asked", "finding"):
+        table.add_column(heading, justify="right" if heading in {"candidate", "held against"} else "left")
+    for rule in decision.rules:
+        numbers = ("" if x is None else f"{x:.4g}" for x in (rule.candidate, rule.champion))
+        colour = FINDINGS[rule.finding]
+        table.add_row(
+            rule.rule, escape(rule.of), *numbers, escape(rule.threshold), f"[{colour}]{rule.finding}[/]"
+        )
+    return table
+
+
+def history_table(product: str, periods: Sequence[Period]) -> RenderableType:
+    """Draw what priced when; hashes are cut to twelve characters."""
+    table = Table(title=f"{product}: what priced")
+    for heading in ("from", "until", "model", "tables", "product", "features", "plan", "trained", "approved"):
+        table.add_column(heading)
+    for period in periods:
+        what = period.identity
+        table.add_row(
+            f"{period.since:%Y-%m-%d %H:%M:%S}",
+            "now" if period.until is None else f"{period.until:%Y-%m-%d %H:%M:%S}",
+            f"{what.family} v{period.version}",
+            what.model_hash[:12],
+            what.product_hash[:12],
+            what.spec_hash[:12] or "none",
+            f"{what.plan} v{what.plan_version} ({what.plan_hash[:12]}), filing {what.filing}",
+            escape(what.author),
+            escape(period.approver),
+        )
     return table
 
 

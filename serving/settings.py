@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
 from pathlib import Path
 
@@ -25,9 +26,17 @@ class Settings(BaseSettings):
     plans: Path = Field(REFERENCE / "plans", description="Folder of the rating plans.")
     host: str = Field("127.0.0.1", description="Address on which the service listens.")
     port: int = Field(8000, ge=0, le=65535, description="Port on which the service listens.")
+    author: str | None = Field(
+        None, description="Who trains models, for the record; absent: the login name of the operating system."
+    )
     clock: datetime | None = Field(
         None, description="Start the clock of the service at this UTC time (demo data, replays); absent: now."
     )
+
+    @property
+    def user(self) -> str:
+        """Who works here, for the record."""
+        return self.author or getpass.getuser()
 
     @property
     def registry(self) -> Path:

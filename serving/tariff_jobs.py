@@ -18,8 +18,9 @@ from models.tariff.fidelity import Fidelity, fidelity
 from models.tariff.files import read_tariff, read_unedited
 from models.tariff.proposal import check_parent, propose, tariff_of, tariff_rows
 from models.tariff.tariff import Source
+from serving.clock import wall_clock
 from serving.compose import find_product
-from serving.jobs import product_table
+from serving.tables import product_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,9 +157,10 @@ def import_tariff(desk: Desk, path: Path, editor: str) -> Registered:
         family = tariff.source.family or None
         check_parent(tariff, registry.stored(product.code, tariff.source.version, family)[1])
     table = desk.table(product)
-    result = propose(tariff, product, table, inputs_hash(desk.spec, product.profile))
+    spec_hash, now = inputs_hash(desk.spec, product.profile), wall_clock(desk.settings.clock)()
+    result = propose(tariff, product, table, spec_hash, registry.champion(product.code))
     difference = diff(written, tariff, *_portfolio(product, table))
-    return Registered(tariff, registry.log_training(result), difference)
+    return Registered(tariff, registry.log_training(result, author=editor, at=now), difference)
 
 
 def compare_tariffs(desk: Desk, before: Path, after: Path | None) -> Diff:

@@ -43,11 +43,13 @@ class Insurer:
 @pytest.fixture(scope="session")
 def insurer(tmp_path_factory: pytest.TempPathFactory) -> Insurer:
     """Simulate, train and promote once per test process (about 20 s); mark users slow and group `insurer`."""
-    settings = Settings(lake=tmp_path_factory.mktemp("insurer"), clock=END)
+    settings = Settings(lake=tmp_path_factory.mktemp("insurer"), clock=END, author="A. Author")
     spec = default_spec()
     simulate(settings.lake, 30_000, 5)
     for code in ("motor", "return_freight", "flight_delay"):
-        outcome = train_product(find_product(settings, code), settings, spec, as_of=END)
+        outcome = train_product(
+            find_product(settings, code), settings, spec, as_of=END, approver="B. Approver"
+        )
         assert outcome.promoted, outcome.verdict
     sync_serving(settings, spec, END)
     return Insurer(settings, END)

@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.compare import judge
 from models.errors import MismatchError, TariffError
-from models.splits import split_rows
+from models.judged import EMPTY, judge
+from models.splits import group_keys, split_rows
 from models.tariff.making import make_tariff, measured, rebased
 from models.tariff.rows import Rows
 from models.tariff.state import from_state, tariff_hash, to_state
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from models.bundle import Bundle
+    from models.registry import Promoted
     from pricing.product import Product
 
 ATTACHMENT = "tariff.json"
@@ -62,7 +63,9 @@ def tariff_of(bundle: Bundle, source: Source, learn: Rows, base: Mapping[str, st
     return tariff
 
 
-def propose(tariff: Tariff, product: Product, table: pa.Table, spec_hash: str) -> TrainingResult:
+def propose(
+    tariff: Tariff, product: Product, table: pa.Table, spec_hash: str, in_service: Promoted | None = None
+) -> TrainingResult:
     """Judge a tariff on the test rows and give it as a result that the registry takes.
 
     Parameters
@@ -75,6 +78,8 @@ def propose(tariff: Tariff, product: Product, table: pa.Table, spec_hash: str) -
         Training table.
     spec_hash
         Identity of the definitions of the profile features.
+    in_service
+        Model that prices today, to be judged with it.
 
     Raises
     ------
@@ -93,7 +98,17 @@ def propose(tariff: Tariff, product: Product, table: pa.Table, spec_hash: str) -
     rows = split_rows(product.split, table)
     values, observed, test = without_buffer(values, observed, rows)
     models = {FAMILY: tariff.model()}
-    judged = judge(product, models, values, observed, test)
+    judged = judge(
+        product,
+        models,
+        encoding,
+        values,
+        observed,
+        test,
+        table.filter(rows.test),
+        in_service=None if in_service is None else in_service.bundle,
+        cluster=group_keys(product.split, table),
+    )
     editors = sorted({change.editor for change in tariff.changes})
     summary: dict[str, float | int | str] = {
         **data_facts(observed, test, int(rows.out.sum())),
@@ -114,6 +129,7 @@ def propose(tariff: Tariff, product: Product, table: pa.Table, spec_hash: str) -
         judged,
         summary,
         proposed=FAMILY,
+        against=EMPTY if in_service is None else in_service.version,
         attachments={ATTACHMENT: json.dumps(to_state(tariff), ensure_ascii=False, allow_nan=False) + "\n"},
     )
 

@@ -78,7 +78,7 @@ def desk(tmp_path_factory):
         return found.output
 
     data = ("--data", str(root / "rows.parquet"))
-    run("train", str(root / "products" / "motor_fr.toml"), *data, "--no-promote")
+    run("train", str(root / "products" / "motor_fr.toml"), *data)
     return root, run, data
 
 

@@ -12,18 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.bundle import Bundle
-from models.compare import headline
+from models.comparison import headline
 from models.encoding import Encoding
 from models.errors import (
     ArtifactError,
     FitError,
     MismatchError,
-    PromotionError,
-    RegistryError,
     TrainingDataError,
 )
 from models.families import Design, FitSettings, balanced, fit_glm
-from models.registry import Registry, Thresholds
 from models.response import read_observed
 from models.training import TrainingResult, fit_risk_model, train
 from pricing.errors import DefinitionError, RiskError
@@ -312,34 +309,6 @@ def test_a_damaged_added_or_foreign_artifact_is_refused(trained, tmp_path):
     (folder / "severity.arrow").unlink()
     with pytest.raises(ArtifactError, match="absent"):
         Bundle.load(folder)
-
-
-@pytest.mark.slow
-def test_registry_logs_promotes_and_loads(trained, tmp_path):
-    registry = Registry(tmp_path / "registry")
-    assert registry.champion("trial") is None
-    version = registry.log_training(trained)
-    assert version == "1"
-    assert registry.version_of("trial") is None
-    assert "ga2m" in registry.promote("trial", version)
-    assert registry.log_training(trained) == "2"
-    # Found by another process that was given the folder at another place.
-    (tmp_path / "registry").rename(tmp_path / "moved")
-    moved = Registry(tmp_path / "moved")
-    found = moved.champion("trial", expected_product=trained.product)
-    assert found is not None
-    assert found.version == "1"
-    batch = table_of(50, seed=9).combine_chunks().to_batches()[0]
-    assert found.bundle.score(batch).equals(trained.bundle().score(batch))
-    names = {path.name for path in moved.pictures("trial", "1").iterdir()}
-    assert {"lorenz.png", "lift.png", "one_way_age.png"} <= names
-    with pytest.raises(RegistryError, match="no version 7"):
-        moved.promote("trial", 7)
-    strict = Registry(tmp_path / "moved", Thresholds(least_d2=0.9))
-    with pytest.raises(PromotionError, match="needed: above 0.9"):
-        strict.promote("trial", "2")
-    assert moved.version_of("trial") == "1"
-    assert not list((tmp_path / "moved").rglob("*.pkl"))
 
 
 def test_claims_of_one_amount_give_that_severity():

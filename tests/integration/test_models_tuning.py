@@ -192,7 +192,7 @@ def test_the_command_writes_what_train_reads(tmp_path):
     path = tuned_path(file, "trial")
     assert f"settings in {path}" in tuned.output.replace("\n", "")
     assert set(read_tuned(path).frequency) == {"glm", "ga2m"}
-    trained = CliRunner().invoke(app, ["train", str(file), *common, "--no-promote"])
+    trained = CliRunner().invoke(app, ["train", str(file), *common])
     assert trained.exit_code == 0, trained.output
     refused = CliRunner().invoke(app, ["tune", str(file), "--family", "gbm", *common])
     assert refused.exit_code == 1

@@ -49,6 +49,11 @@ unit = "policy-year"
 [split]
 method = "group"
 column = "Vertrag"
+[promotion.champion]
+least_gain = -0.02
+[promotion.segments]
+columns = ["city"]
+least_claims = 50
 [models]
 families = ["glm", "ga2m"]
 champion = "ga2m"
@@ -102,8 +107,10 @@ highest = "2000.00"
 @pytest.fixture
 def premia(monkeypatch) -> Callable[..., Any]:
     monkeypatch.setattr("serving.cli.console", Console(width=220))
+    monkeypatch.setattr("serving.cli_models.console", Console(width=300))
     for name in ("LAKE", "CLOCK", "PRODUCTS", "PLANS"):
         monkeypatch.delenv(f"PREMIA_{name}", raising=False)
+    monkeypatch.setenv("PREMIA_AUTHOR", "A. Author")
 
     def run(*words: object, status: int = 0, **options: Any) -> str:
         result = CliRunner().invoke(app, [str(word) for word in words], **options)
@@ -154,11 +161,13 @@ def scores(registry: Path, product: str, **columns: list[Any]) -> list[float]:
 @pytest.mark.slow
 def test_a_table_nobody_has_seen_is_trained_promoted_and_priced(own, premia):
     product = own / "products" / "fahrrad.toml"
-    shown = premia("train", product, "--data", own / "fahrrad.parquet", "--pictures", own / "pictures")
+    trained = ("train", product, "--data", own / "fahrrad.parquet")
+    shown = premia(*trained, "--pictures", own / "pictures", "--by", "B. Approver")
     assert "fahrrad: families on the test rows" in shown
     assert "ga2m (champion)" in shown
     assert re.search(r"│ glm .*│\n", shown)
-    assert "fahrrad version 1 (ga2m) is champion: explains" in shown
+    assert "fahrrad ga2m: promoted" in shown
+    assert "fahrrad version 1 (ga2m) is champion, approved by B. Approver: meets all" in shown
     assert len(list((own / "pictures" / "fahrrad").glob("*.png"))) >= 3
     young, old, koeln = scores(
         own / "lake" / "_registry", "fahrrad", age=[20, 60, 60], city=["Bern", "Bern", "Köln"]
@@ -174,12 +183,40 @@ def test_a_table_nobody_has_seen_is_trained_promoted_and_priced(own, premia):
     net = (young / 100 + 5) / 0.75
     price = float(re.search(r"Price .* ([\d.]+) EUR", answer)[1])
     assert price == pytest.approx(net * 1.19, abs=0.02)
-    again = premia("train", product, "--data", own / "fahrrad.parquet", "--no-promote", "--seed", 2)
-    assert "version 2 was not promoted" in again
+    again = premia(*trained, "--seed", 2)
+    assert "fahrrad version 2 is proposed by A. Author" in again
+    assert "│ in_service" in again
     assert Registry(own / "lake" / "_registry").version_of("fahrrad") == "1"
-    assert "fahrrad version 2 (ga2m) is champion" in premia("promote", "fahrrad", 2)
+    refused = premia("promote", "fahrrad", 2, "--by", "a.  AUTHOR ", status=1)
+    assert "a second person approves" in refused
+    assert "fahrrad version 2 (ga2m) is champion" in premia("promote", "fahrrad", 2, "--by", "B. Approver")
     assert Registry(own / "lake" / "_registry").version_of("fahrrad") == "2"
-    assert "there is no version 9" in premia("promote", "fahrrad", 9, status=1)
+    assert "there is no version 9" in premia("promote", "fahrrad", 9, "--by", "B. Approver", status=1)
+    compared = premia("compare", "fahrrad", "--data", own / "fahrrad.parquet", "--version", 1)
+    assert "fahrrad v1: promoted" in compared
+    told = premia("history", "fahrrad")
+    assert re.search(r"ga2m v1 .*│ fahrrad-1 v1 .*filing F-1 *│ A. Author │ B. Approver", told)
+    assert len(re.findall(r"│ now ", told)) == 1
+    assert "nothing priced fahrrad" in premia("history", "fahrrad", "--at", "2020-01-01", status=1)
+
+
+@pytest.mark.slow
+def test_a_changed_plan_is_approved_anew_before_it_prices(own, premia):
+    product, plan = own / "products" / "fahrrad.toml", own / "plans" / "fahrrad-1.toml"
+    premia("train", product, "--data", own / "fahrrad.parquet", "--by", "B. Approver")
+    premia("sync")
+    (own / "ask.json").write_text(
+        '{"product": "fahrrad", "channel": "web", "risk": {"age": 20, "city": "Bern"}}'
+    )
+    assert "Price" in premia("quote", own / "ask.json")
+    dearer = PLAN.replace("version = 1", "version = 2").replace('margin = "0.05"', 'margin = "0.10"')
+    plan.write_text(dearer, encoding="utf-8")
+    assert "not in service" in premia("quote", own / "ask.json", status=1)
+    premia("promote", "fahrrad", 1, "--by", "C. Approver")
+    assert "Price" in premia("quote", own / "ask.json")
+    told = premia("history", "fahrrad")
+    assert re.search(r"ga2m v1 .*fahrrad-1 v1 .*B. Approver", told)
+    assert re.search(r"now .*ga2m v1 .*fahrrad-1 v2 .*C. Approver", told)
 
 
 @pytest.mark.slow
@@ -190,7 +227,8 @@ def test_a_model_that_explains_nothing_is_refused_and_said_so(own, premia):
     noise = noise.set_column(2, "Stadt", table["Stadt"].take(shuffled))
     pq.write_table(noise, own / "noise.parquet")
     shown = premia("train", own / "products" / "fahrrad.toml", "--data", own / "noise.parquet")
-    assert "version 1 was refused: not promoted: explains -" in shown
+    assert "fahrrad ga2m: refused" in shown
+    assert re.search(r"fahrrad version 1: refused: d2 is -?[\d.e-]+; asked: above 0.001", shown)
     assert Registry(own / "lake" / "_registry").version_of("fahrrad") is None
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
+APPROVER = "B. Approver"
 REFERENCE = Path(__file__).parents[2] / "data" / "reference"
 SHOP_END = dt.datetime(2013, 3, 31)
 ORDERS = """
@@ -42,7 +43,7 @@ def glm_only(code: str, root: Path, clock: dt.datetime) -> Settings:
     assert "[models]" not in text
     models = '\n[models]\nfamilies = ["glm"]\nchampion = "glm"\n'
     (folder / f"{code}.toml").write_text(text + models, encoding="utf-8")
-    return Settings(lake=root / "lake", products=folder, clock=clock)
+    return Settings(lake=root / "lake", products=folder, clock=clock, author="A. Author")
 
 
 def opened(settings: Settings, now: dt.datetime) -> QuoteService:
@@ -55,13 +56,18 @@ def test_french_motor_is_trained_from_its_table_and_priced(shared_data, tmp_path
     settings = glm_only("motor_fr", tmp_path, now)
     source = shared_data / "freMTPL2freq_clean_learntest.parquet"
     outcome = train_product(
-        find_product(settings, "motor_fr"), settings, default_spec(), data=source, as_of=now
+        find_product(settings, "motor_fr"),
+        settings,
+        default_spec(),
+        data=source,
+        as_of=now,
+        approver=APPROVER,
     )
     assert outcome.promoted, outcome.verdict
     assert outcome.result.summary["test_rows"] == 67_801
     figures = outcome.result.comparison.loc["glm"]
     assert 0.03 < figures["d2"] < 0.12
-    assert 0.9 < figures["claims_ae"] < 1.1
+    assert 0.9 < figures["ae"] < 1.1
     risk = {
         "area": "D",
         "vehicle_power": 6,
@@ -115,7 +121,7 @@ def test_a_real_shop_is_ingested_trained_and_a_real_buyer_priced(shared_data, tm
     write_parquet_atomic(lines, tmp_path / "lines.parquet")
     product = find_product(settings, "return_freight_eu")
     outcome = train_product(
-        product, settings, default_spec(), data=tmp_path / "lines.parquet", as_of=SHOP_END
+        product, settings, default_spec(), data=tmp_path / "lines.parquet", as_of=SHOP_END, approver=APPROVER
     )
     assert outcome.promoted, outcome.verdict
     assert outcome.result.comparison.loc["glm", "auc"] > 0.6

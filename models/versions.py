@@ -1,0 +1,89 @@
+"""Judge registered versions on the test rows of a table, together with the one in service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.encoding import Encoding
+from models.errors import RegistryError
+from models.judged import judge
+from models.response import check_enough
+from models.splits import group_keys, split_rows
+from models.training import data_facts, read_table, without_buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from models.bundle import Bundle
+    from models.judged import Judged
+    from pricing.product import Product
+
+
+def judge_bundles(
+    product: Product,
+    bundles: Mapping[str, Bundle],
+    table: pa.Table,
+    *,
+    in_service: Bundle | None = None,
+    seed: int = 1,
+) -> tuple[Judged, dict[str, float | int | str], dict[str, str]]:
+    """Judge stored models on the test rows of a table, split as the product file says.
+
+    Only rows that none of them learned from can judge them fairly: give the table they were trained on, or a
+    later one split by time.
+
+    Parameters
+    ----------
+    product
+        Product file: response, split, thresholds.
+    bundles
+        Name -> stored model.
+    table
+        As for `train`.
+    in_service
+        Model that prices today.
+    seed
+        Of the bootstraps.
+
+    Returns
+    -------
+    tuple
+        What was judged; rows, claims and exposure; and why a model was left out, by name.
+
+    Raises
+    ------
+    TrainingDataError
+        If the table cannot be used, with row counts.
+    RegistryError
+        If no model can be judged.
+    """
+    encoding = Encoding.of(product)
+    left_out = {
+        name: "it was trained for other factors or another response than the product file has now"
+        for name, bundle in bundles.items()
+        if bundle.encoding != encoding or bundle.product.response != product.response
+    }
+    models = {name: bundle.model for name, bundle in bundles.items() if name not in left_out}
+    if not models:
+        raise RegistryError(
+            f"no version of {product.code!r} can be judged: {left_out or 'none is registered'}"
+        )
+    encoding, matrix, observed = read_table(product, table)
+    rows, groups = split_rows(product.split, table), group_keys(product.split, table)
+    matrix, observed, test = without_buffer(matrix, observed, rows)
+    check_enough(observed.count[test], observed.exposure[test], "test", product.response.kind)
+    judged = judge(
+        product,
+        models,
+        encoding,
+        matrix,
+        observed,
+        test,
+        table.filter(rows.test),
+        in_service=in_service,
+        cluster=groups,
+        seed=seed,
+    )
+    return judged, data_facts(observed, test, int(rows.out.sum())) | {"seed": seed}, left_out
