@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PRODUCT = Path(__file__).parents[1] / "data" / "reference" / "products" / "motor_fr.toml"
 SEEDS = 5
-THREADS = 2
+THREADS = 1
 
 
 def shared_table(name: str, benchmark: str) -> pa.Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy import THREADS, Task, shared_table
+from benchmarks.accuracy import Task, shared_table
 from models.tuned import TunedSettings
 from pricing.product import Split, read_product
 
@@ -35,7 +35,7 @@ def run() -> dict[str, float]:
         family: float(np.mean([figures[f"{family}_{fold}"] for fold in FOLDS]))
         for family in ("null", *FAMILIES)
     }
-    return means | figures | {"threads": float(THREADS)}
+    return means | figures
 
 
 if __name__ == "__main__":
