@@ -7,7 +7,6 @@ which `premia tune` wrote from the learn rows alone; every fit then uses all lea
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,13 +92,12 @@ def run() -> dict[str, float]:
         Mean Poisson deviance per policy x100: of the null model, the GLM, one LightGBM and one GA2M (mean
         of five seeds, the least and the most) and of the average of GA2Ms as one set of tables; the same with
         `grouped_` on a split by feature vector; `repeated`, the share of standard test rows whose feature
-        vector is also a learn row; seconds.
+        vector is also a learn row.
     """
     table = shared_table("freMTPL2freq_clean_learntest", "accuracy")
     product = read_product(PRODUCT)
     tuned = read_tuned(tuned_path(PRODUCT, product.code))
     tuned.check_made_for(product)
-    start = time.perf_counter()
     task = Task.of(product, table, product.split, tuned)
     figures = {"null": task.null(), "glm": task.deviance(task.fit("glm"))}
     members = tuned.apply(FitSettings(), "frequency", "ga2m_ensemble").members
@@ -113,7 +111,6 @@ def run() -> dict[str, float]:
     figures |= {
         "ensemble": task.deviance(task.average(fitted["ga2m"][:members])),
         "members": float(members),
-        "seconds": time.perf_counter() - start,
     }
     columns = tuple(factor.source for factor in product.factors)
     figures["repeated"] = _repeated(table, columns, product.split)
