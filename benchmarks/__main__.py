@@ -15,6 +15,7 @@ RESULTS = Path(__file__).parent / "results.json"
 NAMES = (
     "simulate",
     "accuracy",
+    "comparison",
     "belgian",
     "severity",
     "tables",
@@ -51,6 +52,7 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "one_row_us": ("at most", 20.0),
     },
     "diagnostics": {"slowest": ("at most", 10.0), "peak_gb": ("at most", 3.0)},
+    "comparison": {"seconds": ("at most", 600.0), "peak_gb": ("at most", 4.0)},
     "returns": {"logloss_gain": ("at least", 0.0), "auc_gain": ("at least", 0.0)},
     "credibility": {
         "seconds_17m_orders": ("at most", 10.0),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from data.contracts import CONTRACTS, contract
-from data.manifest import fsync_path
+from data.page import html_page, write_page
 from data.quality import GateResult, Thresholds, judge_latest, overall
 from data.runs import RunRecord, last_runs, read_runs
 from data.statistics import Statistics, measure
@@ -42,22 +40,6 @@ _GATES = {
 }
 _OF_COLUMNS = ("missing values", "new texts")
 _STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif;
-       color: #1d2733; margin: 0 auto; max-width: 1120px; padding: 24px; background: #fff; }
-h1 { font-size: 24px; margin: 0; } h2 { font-size: 20px; margin: 40px 0 4px; border-top: 2px solid #1d2733;
-padding-top: 16px; } h3 { font-size: 15px; margin: 20px 0 4px; }
-p { margin: 4px 0 8px; max-width: 75ch; } .dim { color: #5b6875; }
-table { border-collapse: collapse; width: 100%; margin: 8px 0; }
-th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid #dde3e8; vertical-align: top; }
-th { color: #5b6875; font-weight: 600; } .n { text-align: right; font-variant-numeric: tabular-nums; }
-.w { white-space: nowrap; }
-.badge { display: inline-block; padding: 0 8px; border-radius: 3px; white-space: nowrap; font-size: 13px;
-font-weight: 600; }
-.badge.pass { background: #dcefe3; color: #14532d; } .badge.warn { background: #fdecc8; color: #713f12; }
-.badge.fail { background: #fbd9d6; color: #7f1d1d; } .badge.unknown { background: #e6eaee; color: #3c4854; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(500px, 1fr)); gap: 4px 28px; }
-figure { margin: 0; } svg { max-width: 100%; height: auto; display: block; }
 svg text { font-size: 14px; fill: #1d2733; } svg .tick { fill: #5b6875; }
 svg .end, svg .name { text-anchor: end; }
 svg .middle { text-anchor: middle; } svg .grid { stroke: #dde3e8; } svg .bar { fill: #3b7ea1; }
@@ -66,7 +48,6 @@ svg .level.warn { stroke: #d97706; } svg .level.fail { stroke: #b91c1c; }
 svg .path { fill: none; stroke: #9fb4c2; }
 svg .dot { fill: #3b7ea1; } svg .dot.warn { fill: #d97706; } svg .dot.fail { fill: #b91c1c; }
 svg .dot.unknown { fill: #7c8894; } svg .band { fill: #c9dbe6; } svg .median { fill: #1d2733; }
-@media (max-width: 640px) { .pictures { grid-template-columns: 1fr; } }
 """
 
 
@@ -154,14 +135,7 @@ def write_quality_report(
     found = tuple(assess_table(root, name, limits[contract(name).name]) for name in tables or CONTRACTS)
     if tables is None:
         found = tuple(item for item in found if item.stands is not None or item.runs)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.{uuid4().hex[:8]}")
-    try:
-        temporary.write_text(quality_page(found, now), encoding="utf-8")
-        fsync_path(temporary)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_page(quality_page(found, now), out)
     return found
 
 
@@ -174,16 +148,14 @@ def quality_page(tables: Sequence[TableQuality], now: dt.datetime) -> str:
         for item in tables
     )
     empty = "" if tables else "<p>The lake holds no table and nothing was ingested. 数据湖中没有数据表。</p>"
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Data quality · 数据质量</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><h1>Data quality · 数据质量报告</h1>"
-        f'<p class="dim">{now:%Y-%m-%d %H:%M} UTC. The gates judge the newest ingest of each table by the '
-        "ones before. They hold no row back.</p><table><tr><th>Table · 数据表</th><th>Verdict · 结论</th>"
+    body = (
+        f'<h1>Data quality · 数据质量报告</h1><p class="dim">{now:%Y-%m-%d %H:%M} UTC. The gates judge '
+        "the newest ingest of each table by the ones before. They hold no row back.</p>"
+        "<table><tr><th>Table · 数据表</th><th>Verdict · 结论</th>"
         '<th class="n">Rows · 行数</th><th class="n">Runs · 导入次数</th>'
-        f"<th>Events · 事件时间</th></tr>{rows}</table>{empty}"
-        f"{''.join(_section(item) for item in tables)}</body></html>\n"
+        f"<th>Events · 事件时间</th></tr>{rows}</table>{empty}{''.join(_section(item) for item in tables)}"
     )
+    return html_page("Data quality · 数据质量", body, _STYLE)
 
 
 def _badge(verdict: Verdict) -> str:

@@ -24,11 +24,14 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow.exceptions import MlflowException
 
+from data.page import write_page
 from models.audit import Action, AuditLog, Entry, Identity, Period, service_entries
 from models.bundle import INDEX, Bundle
 from models.errors import MismatchError, PromotionError, RegistryError
+from models.families.base import library_versions
 from models.pictures import draw_pictures
 from models.promotion import Decision, assess, check_second_person
+from models.report import Circumstances, comparison_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from pricing.product import Product
 
 CHAMPION = "champion"
+REPORT = "report.html"
 FAMILY, AUTHOR, STATE, APPROVER = "premia.family", "premia.author", "premia.state", "premia.approver"
 
 
@@ -159,6 +163,9 @@ class Registry:
         draw_pictures(result.judged, folder / "pictures")
         result.comparison.to_csv(folder / "comparison.csv")
         result.judged.response.tests.to_csv(folder / "tests.csv", index=False)
+        around = Circumstances(at, author, result.summary, library_versions())
+        page = comparison_page(result.product, result.judged, {result.champion: decision}, around)
+        write_page(page, folder / REPORT)
         (folder / "decision.json").write_text(json.dumps(decision.to_json(), indent=1) + "\n", "utf-8")
 
     def record_decision(
@@ -348,6 +355,10 @@ class Registry:
         """Give the version that prices; None when there is none."""
         periods = self.audit.periods(product)
         return periods[-1].version if periods and periods[-1].until is None else None
+
+    def report(self, product: str, version: str | int) -> Path:
+        """Give the HTML report of a version's training."""
+        return self._run_folder(self._run_of(product, version)) / REPORT
 
     def pictures(self, product: str, version: str | int) -> Path:
         """Give the folder of a version's pictures."""

@@ -170,6 +170,7 @@ def train(
         )
         console.print(render.decision_table(f"{outcome.result.product.code} {champion}", outcome.decision))
         console.print(outcome.verdict, highlight=False)
+        console.print(f"report: {outcome.report}", highlight=False, soft_wrap=True)
 
 
 @app.command()

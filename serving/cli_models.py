@@ -46,6 +46,7 @@ def compare(
     versions: Annotated[
         list[int] | None, typer.Option("--version", help="Version to compare; default: the last four.")
     ] = None,
+    out: Annotated[Path, typer.Option(help="HTML file of the report.")] = Path("comparison.html"),
     as_of: _AsOf = None,
     lake: _Lake = None,
 ) -> None:
@@ -61,6 +62,7 @@ def compare(
                 versions=[str(number) for number in versions or ()],
                 data=data,
                 as_of=moment,
+                out=out,
                 progress=progress,
             )
         console.print(render.comparison_table(product, found.judged.comparison, ""))
@@ -68,6 +70,7 @@ def compare(
             console.print(render.decision_table(f"{product} {name}", decision))
         for name, why in found.left_out.items():
             console.print(f"version {name} is left out: {why}", markup=False)
+        console.print(f"report in {out}", highlight=False)
 
 
 def history(

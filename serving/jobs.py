@@ -50,6 +50,8 @@ class TrainingOutcome:
         Version in the registry.
     decision
         What the thresholds of the product file say of it.
+    report
+        HTML page of the comparison.
     promoted
         Whether this version prices from now on.
     verdict
@@ -59,6 +61,7 @@ class TrainingOutcome:
     result: TrainingResult
     version: str
     decision: Decision
+    report: Path
     promoted: bool
     verdict: str
 
@@ -121,7 +124,8 @@ def train_product(
     version = registry.log_training(result, author=author, at=wall_clock(settings.clock)())
     decision = registry.decision(product.code, version)
     report("done", 1.0)
-    outcome = partial(TrainingOutcome, result, version, decision)
+    page = registry.report(product.code, version)
+    outcome = partial(TrainingOutcome, result, version, decision, page)
     if decision.outcome != "promoted":  # an answer, not a failure: what priced before goes on pricing
         return outcome(promoted=False, verdict=f"{product.code} version {version}: {decision.words()}")
     if approver is None:

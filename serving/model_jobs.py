@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from data.page import write_page
 from data.store import connect
 from models.errors import MismatchError, RegistryError
+from models.families.base import library_versions
 from models.promotion import Decision, assess
 from models.registry import Registry
+from models.report import Circumstances, comparison_page
 from models.versions import judge_bundles
 from serving.clock import wall_clock
 from serving.compose import product_plan
@@ -67,6 +70,7 @@ def compare_versions(
     versions: Sequence[str] = (),
     data: Path | None = None,
     as_of: datetime,
+    out: Path,
     progress: Progress | None = None,
 ) -> VersionsCompared:
     """Compare registered versions with the one in service, and write down what the thresholds say of each.
@@ -81,6 +85,8 @@ def compare_versions(
         A table of one's own; None takes the lake.
     as_of
         Nothing later is looked at.
+    out
+        HTML file of the report.
     progress
         Told (step, share done).
 
@@ -118,5 +124,8 @@ def compare_versions(
             registry.record_decision(
                 product.code, version, decisions[f"v{version}"], who=settings.user, at=now
             )
+    report("draw", 0.8)
+    around = Circumstances(now, settings.user, facts, library_versions())
+    write_page(comparison_page(product, judged, decisions, around), out)
     report("done", 1.0)
     return VersionsCompared(judged, decisions, left_out)

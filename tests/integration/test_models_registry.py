@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import mlflow
@@ -113,11 +114,29 @@ def check_run(registry: Registry, folder: Path) -> None:
     assert 0 <= run.metrics["glm_against_ga2m.p_holm"] <= 1
     assert "lightgbm" in run.params["versions"]
     artifacts = folder / "artifacts" / version.run_id / "artifacts"
-    assert {"comparison.csv", "tests.csv", "decision.json", "glm", "ga2m"} <= {
+    assert {"comparison.csv", "tests.csv", "decision.json", "report.html", "glm", "ga2m"} <= {
         path.name for path in artifacts.iterdir()
     }
+    check_report(registry.report("motor", "1").read_text(encoding="utf-8"))
     names = {path.name for path in registry.pictures("motor", "1").iterdir()}
     assert {"lorenz.png", "lift.png", "one_way_age.png"} <= names
+
+
+def check_report(page: str) -> None:
+    """One file: the pictures are in it, nothing is fetched, and it says what was found."""
+    assert page.count('src="data:image/png;base64,') == page.count("<img ") >= 4
+    assert "http" not in page.replace("data:image", "")
+    assert '<span class="badge pass">promoted</span>' in page
+    assert re.search(r"<li>.*(is better than|cannot be told apart)", page)
+    for text in (
+        "Gini",
+        "Diebold-Mariano",
+        "learn rows",
+        "lightgbm 4.",
+        "by Ann",
+        "method group, column policy",
+    ):
+        assert text in page, text
 
 
 def check_history(registry: Registry, trained: TrainingResult, plan: RatingPlan) -> None:

@@ -192,7 +192,9 @@ def test_a_table_nobody_has_seen_is_trained_promoted_and_priced(own, premia):
     assert "fahrrad version 2 (ga2m) is champion" in premia("promote", "fahrrad", 2, "--by", "B. Approver")
     assert Registry(own / "lake" / "_registry").version_of("fahrrad") == "2"
     assert "there is no version 9" in premia("promote", "fahrrad", 9, "--by", "B. Approver", status=1)
-    compared = premia("compare", "fahrrad", "--data", own / "fahrrad.parquet", "--version", 1)
+    wanted = ("--data", own / "fahrrad.parquet", "--version", 1, "--out", own / "compared.html")
+    compared = premia("compare", "fahrrad", *wanted)
+    assert "v1" in (own / "compared.html").read_text(encoding="utf-8")
     assert "fahrrad v1: promoted" in compared
     told = premia("history", "fahrrad")
     assert re.search(r"ga2m v1 .*│ fahrrad-1 v1 .*filing F-1 *│ A. Author │ B. Approver", told)
