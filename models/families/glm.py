@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.errors import FitError
 from models.families.base import TWEEDIE_POWER, Design, FitSettings
-from models.families.glm_terms import Block, axis_of, block_of, pair_block, term_of
+from models.families.glm_terms import Block, block_of, cells_of, pair_block, term_of
 from models.tables import TableModel
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Layout:
     ----------
     axes, cells
         Axis of each input, and the cell of each row by input.
+    counted
+        Exposure of each cell by input.
     blocks
         Columns of the model matrix by term.
     matrix
@@ -46,6 +48,7 @@ class Layout:
 
     axes: tuple[Axis, ...]
     cells: dict[int, NDArray[np.int64]]
+    counted: list[NDArray[np.float64]]
     blocks: tuple[Block, ...]
     matrix: tabmat.SplitMatrix
     penalty: NDArray[np.float64]
@@ -104,13 +107,14 @@ def solve_glm(design: Design, settings: FitSettings) -> GlmFit:
     """
     glm = settings.glm
     if np.ptp(design.target) == 0:  # glum refuses what needs no fit
-        axes = tuple(axis_of(design, i, term_of(glm, name)) for i, name in enumerate(design.inputs))
+        axes = tuple(cells_of(design, i, term_of(glm, name))[0] for i, name in enumerate(design.inputs))
         level = float(_linked(design))
         return GlmFit(TableModel(design.link, level, axes, {}, {}), None, np.empty(0), level, 0.0)
     with threadpool_limits(settings.threads):
         layout = lay_out(design, settings)
         alpha = _chosen_alpha(design, layout, glm, settings.seed) if glm.alpha == "cv" else float(glm.alpha)
         solver = regressor(design, layout, alpha, glm.l1_ratio)
+        solver.set_params(check_input=False)  # the layout is known to be finite and its penalty definite
         solver.fit(layout.matrix, design.target, sample_weight=design.weight)
     coefficients = np.asarray(solver.coef_, dtype=np.float64)
     intercept = float(solver.intercept_)
@@ -139,8 +143,9 @@ def lay_out(design: Design, settings: FitSettings) -> Layout:
     if faults:
         raise FitError("; ".join(faults))
     terms = [term_of(glm, name) for name in design.inputs]
-    axes = tuple(axis_of(design, i, term) for i, term in enumerate(terms))
-    cells = {i: axis.locate(design.values[:, i]) for i, axis in enumerate(axes)}
+    cut = [cells_of(design, i, term) for i, term in enumerate(terms)]
+    axes = tuple(axis for axis, _, _ in cut)
+    cells = {i: cell for i, (_, cell, _) in enumerate(cut)}
     found = [block_of(design, i, settings, axis, cells[i]) for i, axis in enumerate(axes)]
     blocks = [block for block in found if block is not None]
     if not blocks:
@@ -156,7 +161,7 @@ def lay_out(design: Design, settings: FitSettings) -> Layout:
         start = stop
     penalty *= claim_unit(design) / float(design.weight.sum())
     matrix = tabmat.SplitMatrix([block.matrix(cells) for block in blocks])
-    return Layout(axes, cells, tuple(blocks), matrix, penalty)
+    return Layout(axes, cells, [counted for _, _, counted in cut], tuple(blocks), matrix, penalty)
 
 
 def regressor(design: Design, layout: Layout, alpha: float, l1_ratio: float) -> GeneralizedLinearRegressor:
@@ -206,7 +211,7 @@ def _tables(
             centre = float(design.weight @ table[layout.cells[i], layout.cells[j]] / design.weight.sum())
             pairs[i, j] = table - centre
         else:
-            counted = np.bincount(layout.cells[i], design.weight, axis.cells).astype(np.float64)
+            counted = layout.counted[i]
             if block.basis is None:
                 table = _monotone(table, counted, axis, design.monotone[i])
             centre = float(table @ counted / counted.sum())

@@ -75,7 +75,7 @@ def effects_of(fit: GlmFit, design: Design) -> dict[int, Effect]:
             continue
         i = block.inputs[0]
         columns = slice(bounds[number] + 1, bounds[number + 1] + 1)  # the intercept stands first
-        counted = np.bincount(layout.cells[i], design.weight, layout.axes[i].cells).astype(np.float64)
+        counted = layout.counted[i]
         basis = np.eye(block.width) if block.basis is None else block.basis
         base = int(counted.argmax())
         part = covariance[columns, columns]

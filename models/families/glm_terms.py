@@ -89,14 +89,26 @@ def _one_hot(code: NDArray[np.int64], width: int) -> tabmat.CategoricalMatrix:
     return tabmat.CategoricalMatrix(pd.Categorical.from_codes(code, dtype=kind, validate=False))
 
 
-def axis_of(design: Design, i: int, term: GlmTerm) -> Axis:
-    """Give the cells of an input: its levels, its bins, or the fine cells on which a curve is stored."""
+def cells_of(design: Design, i: int, term: GlmTerm) -> tuple[Axis, NDArray[np.int64], NDArray[np.float64]]:
+    """Give the axis of an input, the cell of each row, and the exposure of each cell.
+
+    Cells are levels, bins, or the fine cells on which a curve is stored.
+    """
+    column, weight = design.values[:, i], design.weight  # noqa: PD011 - not a frame
     if design.levels[i]:
-        return Axis(None, design.levels[i])
-    column = design.values[:, i]  # noqa: PD011 - not a frame
-    if term.kind in {"spline", "line"}:
-        return Axis(_fine_edges(column, design.weight))
-    return Axis(_edges(column, design.weight, BINS))
+        axis = Axis(None, design.levels[i])
+        cell = axis.locate(column)
+        return axis, cell, np.bincount(cell, weight, axis.cells).astype(np.float64)
+    code, values = _coded(column)
+    if len(values) and code.min() >= 0:
+        counted = np.bincount(code, weight, len(values)).astype(np.float64)
+    else:
+        counted = np.bincount(code[code >= 0], weight[code >= 0], len(values)).astype(np.float64)
+    axis = Axis(_cut(values[counted > 0], counted[counted > 0], term))
+    place = axis.locate(np.append(values, np.nan))  # what is not known has code -1: the last place
+    by_cell = np.bincount(place[:-1], counted, axis.cells).astype(np.float64)
+    by_cell[-1] = weight.sum() - counted.sum() if (code < 0).any() else 0.0
+    return axis, place.take(code, mode="wrap"), by_cell
 
 
 def block_of(
@@ -219,44 +231,35 @@ def _bend_penalty(cells: int, bend: float, level: float) -> NDArray[np.float64]:
     return out
 
 
-def _edges(column: NDArray[np.float64], weight: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Cut a number into bins of like exposure; few distinct values get a bin each."""
-    values, counted = _distinct(column, weight)
+def _coded(column: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Give the position of each value among ascending values, -1 where not known; integers fast."""
+    low = column.min() if len(column) else np.nan  # NaN where any value is
+    if low + INTEGERS > column.max(initial=-np.inf):
+        code = (column - low).astype(np.int64)
+        if (code + low == column).all():
+            return code, np.arange(code.max() + 1) + low
+    code, values = pd.factorize(column, sort=True)
+    return code, values
+
+
+def _cut(values: NDArray[np.float64], counted: NDArray[np.float64], term: GlmTerm) -> NDArray[np.float64]:
+    """Cut a number into bins of like exposure, or so finely that a curve loses next to nothing.
+
+    Few distinct values get a cell each; under a curve integers do, seen or not.
+    """
     if len(values) < 2:
         return np.empty(0)
+    curve = term.kind in {"spline", "line"}
+    if curve and values[-1] - values[0] < FINE_CELLS and (values == np.floor(values)).all():
+        return np.arange(values[0], values[-1]) + 0.5
     middles: NDArray[np.float64] = (values[:-1] + values[1:]) / 2
+    most = FINE_CELLS if curve else BINS
     if len(values) <= most:
         return middles
     summed = np.cumsum(counted)
     share = summed / summed[-1]
     chosen = np.unique(np.searchsorted(share, np.arange(1, most) / most))
     return middles[chosen[chosen < len(middles)]]
-
-
-def _distinct(
-    column: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the distinct values that are known, ascending, and the weight of each."""
-    known = ~np.isnan(column)
-    if not known.all():
-        column, weight = column[known], weight[known]
-    if len(column) and (low := column.min()) + INTEGERS > column.max() and (column == np.floor(column)).all():
-        code = (column - low).astype(np.int64)
-        seen = np.flatnonzero(np.bincount(code))
-        return seen + low, np.bincount(code, weight)[seen].astype(np.float64)
-    code, values = pd.factorize(column, sort=True)
-    return values, np.bincount(code, weight, len(values)).astype(np.float64)
-
-
-def _fine_edges(column: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut a number so finely that a curve loses next to nothing; integers get a cell each, seen or not."""
-    known = column[~np.isnan(column)]
-    if not len(known):
-        return np.empty(0)
-    low, high = float(known.min()), float(known.max())
-    if high - low < FINE_CELLS and (known == np.floor(known)).all():
-        return np.arange(low, high) + 0.5
-    return _edges(column, weight, FINE_CELLS)
 
 
 def _representatives(

@@ -123,16 +123,10 @@ EDGES = st.one_of(
 @given(EDGES, st.lists(st.floats(), max_size=20))
 def test_the_grid_finds_the_cells_of_a_search(edges, values):
     edges = np.unique(edges)  # -0.0 and 0.0 are one edge
-    near = [
-        np.nextafter(edges, np.inf),
-        edges,
-        np.nextafter(edges, -np.inf),
-        -edges,
-        [np.nan, np.inf, -np.inf],
-    ]
-    column = np.concatenate([values, *near])
     with np.errstate(over="ignore"):  # nextafter of the largest float
-        expected = np.searchsorted(np.append(edges, np.inf), column)
+        beside = [np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)]
+    column = np.concatenate([values, *beside, edges, -edges, [np.nan, np.inf, -np.inf]])
+    expected = np.searchsorted(np.append(edges, np.inf), column)
     np.testing.assert_array_equal(Axis(edges).locate(column), expected)
 
 
