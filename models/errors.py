@@ -9,6 +9,7 @@ ModelError
 ├── TariffError              a tariff, or an edit of one, cannot be used; one sentence per fault and place
 ├── DiagnosticError          figures cannot be worked out of these rows; one sentence per fault
 ├── MissingExtraError        a library is needed that comes with an optional extra
+├── FilingError              a filing pack that would be incomplete or written over another
 ├── CompileError             a booster is no sum of one- and two-way tables
 ├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
 │   └── MismatchError        it is whole, but made for another product or other feature definitions
@@ -110,6 +111,10 @@ class MissingExtraError(ModelError):
     def __init__(self, purpose: str, library: str, extra: str) -> None:
         self.extra = extra
         super().__init__(f"{purpose} needs {library}; install it with: pip install 'premia[{extra}]'")
+
+
+class FilingError(ModelError):
+    """A filing pack that would be incomplete, or written over another."""
 
 
 class CompileError(ModelError):

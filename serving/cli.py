@@ -25,6 +25,7 @@ from pricing.product import read_product
 from serving import render
 from serving.api import create_app
 from serving.cli_features import app as features_app
+from serving.cli_governance import card, fairness, filing
 from serving.cli_models import compare, history, promote
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
@@ -299,6 +300,9 @@ app.command("quality")(quality)
 app.command("erase")(erase)
 app.command("profile")(profile)
 app.command("tune")(tune)
+app.command("card")(card)
+app.command("fairness")(fairness)
+app.command("filing")(filing)
 
 
 def main() -> None:

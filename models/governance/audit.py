@@ -104,7 +104,8 @@ def audit_fairness(
         raise TrainingDataError([f"the product file of {product.code!r} names no protected attribute"])
     held = [name for name in product.protected if name in table.column_names]
     if not held:
-        hints = "; ".join(f"{name!r} ({nearest(name, table.column_names)})" for name in product.protected)
+        near = {name: nearest(name, table.column_names) for name in product.protected}
+        hints = "; ".join(f"{name!r}" + (f" ({hint})" if hint else "") for name, hint in near.items())
         raise TrainingDataError([f"the table holds none of the protected attributes: {hints}"])
     encoded = Encoding.of(product).encode(table)
     if encoded.refused.any():
