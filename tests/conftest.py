@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import os
+import shutil
+import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +19,11 @@ from features.load import default_spec
 from serving.compose import find_product
 from serving.jobs import sync_serving, train_product
 from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark.sql import SparkSession
 
 END = dt.datetime(2026, 1, 1)
 
@@ -53,3 +63,22 @@ def insurer(tmp_path_factory: pytest.TempPathFactory) -> Insurer:
         assert outcome.promoted, outcome.verdict
     sync_serving(settings, spec, END)
     return Insurer(settings, END)
+
+
+@pytest.fixture(scope="session")
+def spark_session() -> Iterator[SparkSession]:
+    """Start Spark once per test process; mark users slow and group `spark`.
+
+    Without Java or pyspark there is nothing to test, except where CI promises both.
+    """
+    java, pyspark = shutil.which("java"), importlib.util.find_spec("pyspark")
+    missing = [name for name, found in (("java", java), ("pyspark", pyspark)) if not found]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"Spark needs {' and '.join(missing)}")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("TZ", "America/New_York")  # the machine's zone must not matter
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas >= 3", FutureWarning)
+        started = importlib.import_module("features.spark").local_session()
+    yield started
+    started.stop()

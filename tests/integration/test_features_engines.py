@@ -21,6 +21,8 @@ from features.spec import DAY_US
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pyspark.sql import SparkSession
+
 SPEC = default_spec()
 US = pa.timestamp("us")
 NOON = datetime(2025, 3, 10, 12)
@@ -199,17 +201,31 @@ MANY = [
 ]
 
 
+MILLION = 1_000_000
+MOMENTS = [NOON, NOON - timedelta(days=30), NOON - timedelta(days=35, microseconds=1), datetime(1969, 7, 20)]
+
+
 @pytest.mark.slow
 def test_a_million_events_of_one_customer() -> None:
-    times = [
-        NOON,
-        NOON - timedelta(days=30),
-        NOON - timedelta(days=35, microseconds=1),
-        datetime(1969, 7, 20),
-    ]
-    rows = by_both(many_orders(1_000_000), "orders", MANY, times)
+    rows = by_both(many_orders(MILLION), "orders", MANY, MOMENTS)
     assert rows[0]["orders_365d"] > 900_000
     assert rows[0]["order_amount_365d"] > 2**53, "sums must not pass through doubles"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("spark")
+def test_a_million_events_of_one_customer_on_spark(tmp_path: Path, spark_session: SparkSession) -> None:
+    from features.spark import build_profiles_spark
+
+    table = many_orders(MILLION)
+    pq.write_table(table, tmp_path / "orders.parquet")
+    spark_session.read.parquet(str(tmp_path / "orders.parquet")).createOrReplaceTempView("orders")
+    labels = spark_session.createDataFrame(asked(MOMENTS))
+    found = build_profiles_spark(spark_session, labels, SPEC, MANY).toArrow().sort_by("row_id")
+    with duckdb.connect() as con:
+        con.register("orders", table)
+        assert found.to_pylist() == build_profiles(con, asked(MOMENTS), SPEC, MANY).to_pylist()
+    spark_session.catalog.dropTempView("orders")
 
 
 def test_parts_of_the_labels_give_the_whole(tmp_path: Path) -> None:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import os
-import shutil
 import struct
-import sys
-import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,8 +21,6 @@ from features.profiles import build_profiles
 from features.spec import DAY_US, FeatureSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pyspark.sql import SparkSession
 
 LEAP = int(datetime(2024, 2, 29, tzinfo=UTC).timestamp()) * 1_000_000
@@ -337,36 +330,14 @@ def test_every_shape_of_aggregate_agrees(
     check_equal(SHAPES, world, con)
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[SparkSession]:
-    """Start Spark once; without Java or pyspark there is nothing to test, except where CI promises both."""
-    missing = [
-        name
-        for name, found in {
-            "java": shutil.which("java"),
-            "pyspark": importlib.util.find_spec("pyspark"),
-        }.items()
-        if not found
-    ]
-    if missing and not os.environ.get("CI"):
-        pytest.skip(f"Spark needs {' and '.join(missing)}")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setenv("PYSPARK_PYTHON", sys.executable)
-        patch.setenv("TZ", "America/New_York")  # the machine's zone must not matter
-        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas >= 3", FutureWarning)
-        started = importlib.import_module("features.spark").local_session()
-        yield started
-        started.stop()
-
-
 def by_spark(
-    spec: FeatureSpec, tables: dict[str, pa.Table], session: SparkSession
+    spec: FeatureSpec, tables: dict[str, pa.Table], spark_session: SparkSession
 ) -> list[dict[str, object]]:
     from features.spark import build_profiles_spark
 
     for name, table in tables.items():
-        session.createDataFrame(table).createOrReplaceTempView(name)
-    found = build_profiles_spark(session, "labels", spec, spec.names).toArrow()
+        spark_session.createDataFrame(table).createOrReplaceTempView(name)
+    found = build_profiles_spark(spark_session, "labels", spec, spec.names).toArrow()
     by_id = {row.pop("row_id"): row for row in found.to_pylist()}
     return [by_id[row_id] for row_id in tables["labels"]["row_id"].to_pylist()]
 
@@ -407,12 +378,12 @@ def every_third(spec: FeatureSpec) -> FeatureSpec:
 @pytest.mark.slow
 @pytest.mark.xdist_group("spark")
 @pytest.mark.parametrize("which", ["shipped", "shapes"])
-def test_spark_agrees(which: str, con: duckdb.DuckDBPyConnection, session: SparkSession) -> None:
+def test_spark_agrees(which: str, con: duckdb.DuckDBPyConnection, spark_session: SparkSession) -> None:
     """One job over many random histories, for a job costs seconds whatever its size."""
     spec = DEFAULT if which == "shipped" else every_third(all_shapes(frozenset({"7d", "365d", "lifetime"})))
     windows = [7 * DAY_US, 30 * DAY_US, 90 * DAY_US, 365 * DAY_US, 1095 * DAY_US]
     tables = tables_of(side_by_side([{**EMPTY, "labels": [ONE]}, *gathered(worlds(windows=windows), 100)]))
-    spark, sql = by_spark(spec, tables, session), by_sql(spec, tables, con)
+    spark, sql = by_spark(spec, tables, spark_session), by_sql(spec, tables, con)
     check_same(spec, tables, spark, sql)
     check_same(spec, tables, spark, by_loop(spec, tables))
     filled = {name for row in spark for name, value in row.items() if value}
