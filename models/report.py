@@ -49,7 +49,10 @@ HEADINGS = {
 }
 LEAST = ("deviance_x100", "deviance", "logloss", "severity_deviance")
 MOST = ("d2", "gini", "auc", "cost_gini")
-STYLE = ".good { font-weight: 700; color: #14532d; } td.n { white-space: nowrap; }"
+STYLE = (
+    ".good { font-weight: 700; color: #14532d; } td.n { white-space: nowrap; } "
+    ".pictures { grid-auto-flow: dense; }"
+)
 CLASSES = {"promoted": "pass", "refused": "fail", "insufficient_evidence": "warn"}
 FINDINGS = {"met": "pass", "missed": "fail", "undecided": "warn", "not judged": "unknown"}
 
