@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from data.contracts import contract
 from features.describe import window_text
 from features.partials import MERGE, partial_key, partial_names, partial_rows, seen
 from features.refresh_inputs import clocks
@@ -203,19 +204,21 @@ def changes_sql(entity: Entity, group: Sequence[Feature], part: PatchGroup, sign
     return f"SELECT {keys}, {', '.join(columns)} FROM {signed} WHERE {sign} <> 0 GROUP BY {keys}{moved}"
 
 
-def move(item: Feature, source: Source, step: Step) -> Move:
+def move(item: Feature, source: Source, group: Sequence[Feature], step: Step) -> Move:
     """Say how a stored minimum, maximum, first or last moves.
 
     Parameters
     ----------
-    item, source
-        The feature and its source.
+    item, source, group
+        The feature, its source and all features of the source.
     step
         From which as-of time to which. Changes have the alias ``c``, the stored row has the alias ``o``.
     """
     old, enters, leaves = f"o.{item.name}", f"c.{item.name}__in", f"c.{item.name}__out"
     if item.aggregation in {"first", "last"} and item.measure != source.time:
-        return _edge_measure(item.aggregation, old, enters, leaves, step)
+        moved = _edge_measure(item.aggregation, old, enters, leaves, step)
+        latest = _time_of_last(item, source, group)
+        return _by_time_of_last(moved, f"o.{latest}", item, step) if latest else moved
     later = item.aggregation in {"max", "last"}
     best, beats = ("GREATEST", ">=") if later else ("LEAST", "<=")
     value = f"{best}({old}, {enters})"
@@ -244,3 +247,23 @@ def _edge_measure(aggregation: str, old: str, enters: str, leaves: str, step: St
     behind = f"{leaves} IS NULL AND {old} IS NOT NULL AND COALESCE({after_all}, false)"
     value = f"CASE WHEN {old} IS NULL THEN {enters}['m'] ELSE {old} END"
     return Move(value, f"NOT ({still} OR ({begins}) OR ({behind}))")
+
+
+def _time_of_last(item: Feature, source: Source, group: Sequence[Feature]) -> str | None:
+    """Name the stored time of the very event that a last measure is taken from, if there is one."""
+    if item.aggregation != "last" or contract(source.table).column(str(item.measure)).nullable:
+        return None
+    same = ("last", source.time, item.window_us, item.filters)
+    found = (o.name for o in group if (o.aggregation, o.measure, o.window_us, o.filters) == same)
+    return next(found, None)
+
+
+def _by_time_of_last(moved: Move, latest: str, item: Feature, step: Step) -> Move:
+    """Move a last measure whose time is stored: older events may leave without changing it."""
+    enters, leaves = f"c.{item.name}__in", f"c.{item.name}__out"
+    older = f"{enters} IS NULL AND COALESCE({leaves}['t'] < {latest}, false)"
+    if item.window_us is None:
+        return Move(moved.value, f"{moved.redo} AND NOT ({older})")
+    emptied = f"COALESCE({latest} < {step.after_us - item.window_us}, false)"
+    value = f"CASE WHEN {emptied} THEN {enters}['m'] ELSE {moved.value} END"
+    return Move(value, f"{moved.redo} AND NOT ({emptied} OR ({older}))")

@@ -169,7 +169,7 @@ def _move(job: Job, part: PatchGroup, source: Source, step: Step) -> None:
     columns = [*part.sums]
     for item in job.group(source):
         if item.name in part.edges:
-            moved = move(item, source, step)
+            moved = move(item, source, job.group(source), step)
             columns += [
                 f"CAST({moved.value} AS BIGINT) AS {item.name}",
                 f"o.{item.name} AS {item.name}__was",
