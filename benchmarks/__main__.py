@@ -85,12 +85,13 @@ def main(chosen: list[str]) -> int:
     if unknown:
         console.print(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
         return 2
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     missed = False
     for name in chosen or NAMES:
         start = time.perf_counter()
         with console.status(f"{name} ..."):
             figures: dict[str, float] = importlib.import_module(f"benchmarks.{name}").run()
+        # Read now: another run may have written its own figures meanwhile.
+        results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
         results[name] = figures
         RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         missed |= _show(console, name, figures, time.perf_counter() - start)
