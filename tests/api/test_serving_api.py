@@ -476,7 +476,10 @@ def test_a_changed_plan_takes_its_product_out_of_service_and_leaves_the_others(i
 
 # Raised where no request is answered, or turned into an outcome of a quote before it gets to a route.
 NOT_OVER_HTTP = {
+    "BookError": "the optimiser runs in notebooks and batches",
     "CorridorError": "becomes the outcome price_outside_corridor",
+    "ExperienceError": "experience rating runs in notebooks and batches",
+    "InfeasibleError": "the optimiser runs in notebooks and batches",
     "TechnicalPremiumError": "becomes the outcome risk_premium_unusable",
     "CurrencyError": "refused when definitions are read",
     "DefinitionError": "the product is out of service",
