@@ -28,6 +28,7 @@ NAMES = (
     "credibility",
     "incremental",
     "optimiser",
+    "price_tests",
 )
 # figure -> (at most | at least, value)
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
@@ -73,6 +74,12 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "gap": ("at most", 1e-7),
         "violations": ("at most", 0.0),
         "large_s": ("at most", 40.0),
+    },
+    "price_tests": {
+        "beta_regret": ("at most", 2.1),
+        "logistic_regret": ("at most", 1.06),
+        "false_alarms_5": ("at most", 0.05),
+        "false_alarms_40": ("at most", 0.05),
     },
     "incremental": {"vs_full": ("at most", 0.10), "equal": ("at least", 1.0)},
 }

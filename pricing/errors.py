@@ -1,13 +1,14 @@
 """Errors of the pricing domain.
 
 PricingError
-├── DefinitionError          a product file or a rating plan cannot be used
+├── DefinitionError          a product file, a rating plan or a price test cannot be used
 ├── RiskError                the risk as described cannot be priced; holds one RiskProblem per field
 ├── UnknownChannelError      the plan has no commission for this channel
 ├── PlanNotEffectiveError    the plan is not in force on the date asked for
 ├── TechnicalPremiumError    the risk premium is no number that a price can rest on
 ├── CorridorError            the price lies outside what is filed
 ├── BookError                a book, a ladder or a constraint that cannot be optimised; one sentence per fault
+├── ExperimentError          figures of a price test that cannot be, or a log of its versions that was changed
 ├── ExperienceError          parameters or events of experience rating that cannot be
 ├── InfeasibleError          no prices meet all constraints; holds those that conflict
 └── CurrencyError            two currencies met in one sum
@@ -132,6 +133,10 @@ class BookError(PricingError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class ExperimentError(PricingError):
+    """Figures of a price test that cannot be, or a log of its versions that does not hold together."""
 
 
 class ExperienceError(PricingError):

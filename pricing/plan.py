@@ -192,10 +192,10 @@ def _channel_terms(plan: RatingPlan, commission: str) -> ChannelTerms:
         return to_minor(amount, plan.currency)
 
     return ChannelTerms(
-        variable=_millionths(plan.expense.variable),
-        commission=_millionths(commission),
-        margin=_millionths(plan.margin),
-        tax=_millionths(plan.tax),
+        variable=millionths(plan.expense.variable),
+        commission=millionths(commission),
+        margin=millionths(plan.margin),
+        tax=millionths(plan.tax),
         fixed_micros=minor(plan.expense.fixed) * MILLION,
         minimum_micros=minor(plan.minimum_premium) * MILLION,
         unit_micros=minor(plan.rounding.unit) * MILLION,
@@ -205,7 +205,8 @@ def _channel_terms(plan: RatingPlan, commission: str) -> ChannelTerms:
     )
 
 
-def _millionths(share: str) -> int:
+def millionths(share: str) -> int:
+    """Read a decimal of at most six digits as millionths, exactly."""
     return int(Decimal(share) * MILLION)
 
 
