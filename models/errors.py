@@ -3,6 +3,7 @@
 ModelError
 ├── EncodingError            a table cannot be turned into model inputs; holds counts by field and reason
 ├── TrainingDataError        a training table cannot be used; one sentence per fault, with row counts
+├── DemandError              demand cannot be learned, or rises with the price; one sentence per fault
 ├── FitError                 a family could not be fitted on data that passed all checks
 ├── TuningError              settings are of another product, or a search found nothing
 ├── FittedMissingError       fitted features of a month are asked for that has not been fitted or synced
@@ -45,6 +46,20 @@ class EncodingError(ModelError, ValueError):
 
 class TrainingDataError(ModelError, ValueError):
     """A training table cannot be used.
+
+    Parameters
+    ----------
+    problems
+        One sentence per fault, with the number of rows.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class DemandError(ModelError, ValueError):
+    """Demand cannot be learned of these rows, or a fitted one rises with the price.
 
     Parameters
     ----------
