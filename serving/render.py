@@ -27,6 +27,19 @@ if TYPE_CHECKING:
 
 # Figures that only the report shows: the terminal is narrow.
 UNSHOWN = ("gini_low", "gini_high", "balance_p", "dominated_by", "seconds")
+# Names whose longest word would make a column wider than its numbers.
+SHORT = {
+    "autocalibration_p": "auto-\ncalib\np",
+    "deviance": "dev.",
+    "deviance_x100": "dev.\nx100",
+    "logloss": "log\nloss",
+    "severity_deviance": "sev.\ndev.",
+}
+# So that the figures of a motor product stand side by side in 80 columns; the report has all digits.
+FAMILY_WIDTH = 10
+DIGITS = dict.fromkeys(
+    ("deviance_x100", "gini", "ae", "autocalibration_p", "severity_deviance", "cost_gini", "cost_ae"), 3
+)
 FINDINGS = {"met": "green", "missed": "bold red", "undecided": "yellow", "not judged": "dim"}
 BANDS = (-0.30, -0.15, -0.05, 0.05, 0.15, 0.30)
 
@@ -64,26 +77,45 @@ def quote_panel(quote: Quote) -> RenderableType:
 def comparison_table(product: str, comparison: pd.DataFrame, champion: str) -> RenderableType:
     """Draw the figures of every family on the test rows; the report has the rest of them."""
     table = Table(title=f"{product}: families on the test rows")
-    table.add_column("family")
+    table.add_column("family", min_width=FAMILY_WIDTH)
     shown = [name for name in comparison.columns if name not in UNSHOWN]
+    # With a fixed benefit, cost and events say the same.
+    repeated = [c for c in ("cost_gini", "cost_ae") if c in shown and _same(comparison, c, c[5:])]
+    shown = [name for name in shown if name not in repeated]
     for figure in shown:
-        table.add_column(str(figure), justify="right")
+        table.add_column(
+            SHORT.get(str(figure), str(figure)).replace("_", "\n"), justify="right", overflow="fold"
+        )
     for family, figures in comparison[shown].iterrows():
-        name = f"[bold]{family} (champion)[/]" if family == champion else str(family)
-        table.add_row(name, *("" if value != value else f"{value:.4f}" for value in figures))
+        short = str(family) if len(str(family)) <= FAMILY_WIDTH else str(family).replace("_", "_\n")
+        name = f"[bold]{short} (champion)[/]" if family == champion else short
+        numbers = (
+            "" if value != value else f"{value:.{DIGITS.get(str(figure), 4)}f}"
+            for figure, value in figures.items()
+        )
+        table.add_row(name, *numbers)
     return table
+
+
+def _same(comparison: pd.DataFrame, one: str, other: str) -> bool:
+    return other in comparison and bool((comparison[one] - comparison[other]).abs().max() < 1e-6)
 
 
 def decision_table(title: str, decision: Decision) -> RenderableType:
     """Draw every threshold with what was found."""
     table = Table(title=f"{title}: {decision.outcome.replace('_', ' ')}")
     for heading in ("rule", "of", "candidate", "held against", "asked", "finding"):
-        table.add_column(heading, justify="right" if heading in {"candidate", "held against"} else "left")
+        figure = heading in {"candidate", "held against"}
+        table.add_column(heading, justify="right" if figure else "left", overflow="fold")
     for rule in decision.rules:
         numbers = ("" if x is None else f"{x:.4g}" for x in (rule.candidate, rule.champion))
         colour = FINDINGS[rule.finding]
         table.add_row(
-            rule.rule, escape(rule.of), *numbers, escape(rule.threshold), f"[{colour}]{rule.finding}[/]"
+            rule.rule.replace("_", " "),
+            escape(rule.of.replace("_", " ")),
+            *numbers,
+            escape(rule.threshold),
+            f"[{colour}]{rule.finding}[/]",
         )
     return table
 

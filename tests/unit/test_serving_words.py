@@ -120,6 +120,28 @@ def test_the_comparison_marks_the_champion_and_leaves_gaps_empty():
     assert "│ ga2m (champion) │ 0.2500 │ 0.5000 │" in shown
 
 
+def test_the_comparison_fits_a_terminal_of_80_columns():
+    names = [
+        "deviance_x100",
+        "d2",
+        "gini",
+        "ae",
+        "autocalibration_p",
+        "severity_deviance",
+        "cost_gini",
+        "cost_ae",
+    ]
+    figures = pd.DataFrame([[23.51234] + [0.25] * 7], columns=names, index=["ga2m_ensemble"])
+    figures["cost_ae"] = 1.5
+    figures["cost_gini"] = 0.5
+    page = io.StringIO()
+    Console(width=80, file=page).print(comparison_table("motor", figures, "ga2m_ensemble"))
+    shown = page.getvalue()
+    for text in ("23.512", "0.2500", "1.500", "0.500", "ga2m_", "ensemble", "(champion)"):
+        assert text in shown, text
+    assert "\u2026" not in shown
+
+
 def test_recommendations_show_what_is_not_offered_and_why():
     text = LocalText(en="Motor", zh="车险")
     found = Recommendations(
