@@ -6,6 +6,7 @@ from models.tariff.fidelity import Fidelity, fidelity
 from models.tariff.figures import draw_tariff, factor_figure, pair_figure
 from models.tariff.files import read_tariff, read_unedited, write_tariff
 from models.tariff.making import make_tariff, measured, rebased
+from models.tariff.proposal import tariff_rows
 from models.tariff.record import restrict
 from models.tariff.restriction import Banding, Capping, Monotone, Restriction, Rounding, Smoothing
 from models.tariff.rows import Rows
@@ -45,5 +46,6 @@ __all__ = [
     "rebased",
     "restrict",
     "tariff_hash",
+    "tariff_rows",
     "write_tariff",
 ]

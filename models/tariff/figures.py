@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # More labels than this do not fit under a page.
 MOST_LABELS = 30
 LONGEST_LABEL, LETTERS_PER_INCH = 24, 11
+MOST_PAIR_LABELS = 12
 
 
 def factor_figure(tariff: Tariff, component: str, name: str, before: Tariff | None = None) -> Figure:
@@ -79,9 +81,11 @@ def pair_figure(tariff: Tariff, component: str, one: str, two: str) -> Figure:
     axes = figure.add_subplot()
     bound = max(float(np.abs(values[held]).max(initial=0.0)), 0.01)
     image = axes.imshow(np.where(held, values, np.nan), cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")
-    for cells, side, axis in ((rows, sides[0], axes.yaxis), (columns, sides[1], axes.xaxis)):
-        every = math.ceil(len(cells) / MOST_LABELS)
-        axis.set_ticks(np.arange(len(cells))[::every], [str(side[cell]) for cell in cells[::every]])
+    held_cells = ((rows, axes.yaxis), (columns, axes.xaxis))
+    for (cells, axis), side, scale in zip(held_cells, sides, table.scales, strict=True):
+        # Bands of a number can be guessed from their neighbours, names of levels cannot.
+        every = math.ceil(len(cells) / (MOST_LABELS if scale.edges is None else MOST_PAIR_LABELS))
+        axis.set_ticks(np.arange(len(cells))[::every], [_short(str(side[cell])) for cell in cells[::every]])
     axes.tick_params(axis="x", rotation=60)
     axes.set(
         xlabel=label(two, tariff.encoding),
@@ -153,7 +157,13 @@ def _before(before: Tariff, component: str, table: Table) -> NDArray[np.float64]
 
 
 def _short(text: str) -> str:
+    """Give a label with four significant digits, cut where it is still too long."""
+    text = re.sub(r"\d+\.\d+", lambda found: _four_digits(float(found[0])), text)
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+
+
+def _four_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _log_scale(axes: Axes) -> None:
