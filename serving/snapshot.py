@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,11 +96,12 @@ class Snapshots:
         """
         signature = self.signature()
         history = HistoryStore(self._settings.history, self._settings.live)
-        try:
+        with ExitStack() as undo:
+            undo.callback(history.close)
             if whole:
                 history.check()
             rates, scores = self._settings.rates, self._settings.scores
-            return Snapshot(
+            found = Snapshot(
                 signature,
                 history,
                 {
@@ -111,9 +112,8 @@ class Snapshots:
                 PurchaseRates.load(rates) if rates.is_file() else None,
                 ScoreStore(scores) if scores.is_file() else None,
             )
-        except BaseException:
-            history.close()
-            raise
+            undo.pop_all()
+        return found
 
 
 def customer_features(spec: FeatureSpec) -> tuple[str, ...]:
