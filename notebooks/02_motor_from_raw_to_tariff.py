@@ -71,8 +71,8 @@ checks.frame.query("rows > 0")
 
 # %% [markdown]
 # ## What the data say before any model
-# Frequency falls with age until forty and rises with bonus-malus. Two ways: a new vehicle claims more
-# everywhere.
+# Drivers below 28 claim nearly twice as often. Two ways: towns (E, F) claim most, and in every area vehicles
+# of middle age claim more than old ones.
 
 # %%
 columns = Columns(exposure="Exposure", claims="ClaimNb", amount="ClaimTotal")
