@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ ROUNDS = 200
 # A constraint that is worth so many times the whole profit cannot be met: the dual has no minimum.
 DEAREST = 1e5
 # The slack that a millionth of the price leaves is a policy in a million: the repair of the core takes it.
-PRECISION, CUTS = 1e-6, 60
+PRECISION = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +234,7 @@ def _bracketed(dual: Dual, start: float | None) -> tuple[Array, int]:
     if start is None and slack(0.0) >= 0:
         return np.zeros(1), len(points)
     guess = start if start else 1e-6
-    low, high = (guess * 0.98, guess * 1.02) if start else (0.0, guess)
+    low, high = (guess * 0.99, guess * 1.01) if start else (0.0, guess)
     while slack(low) >= 0 and low > 0:
         high, low = low, low * 0.8 if low > 1e-9 else 0.0
     if slack(low) >= 0:
@@ -243,20 +243,6 @@ def _bracketed(dual: Dual, start: float | None) -> tuple[Array, int]:
         low, high = high, high * (1.1 if start else 4.0)
         if high > 1e12:
             return np.array([high]), len(points)
-    for _ in range(CUTS):
-        middle = _regula(low, high, points)
-        if not low < middle < high:
-            break
-        if slack(middle) >= 0:
-            high = middle
-        else:
-            low = middle
-        if high - low <= PRECISION * high:
-            break
+    if slack(high) > 0:
+        high = float(brentq(slack, low, high, xtol=1e-300, rtol=PRECISION))
     return np.array([high]), len(points)
-
-
-def _regula(low: float, high: float, points: dict[float, float]) -> float:
-    """Cut the bracket where the straight line does, but never off less than a tenth at either end."""
-    share = -points[low] / (points[high] - points[low])
-    return low + (high - low) * min(max(share, 0.1), 0.9)
