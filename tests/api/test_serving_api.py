@@ -478,6 +478,7 @@ def test_a_changed_plan_takes_its_product_out_of_service_and_leaves_the_others(i
 NOT_OVER_HTTP = {
     "BookError": "the optimiser runs in notebooks and batches",
     "CorridorError": "becomes the outcome price_outside_corridor",
+    "ExperimentError": "refused when experiments are read, or in batches",
     "ExperienceError": "experience rating runs in notebooks and batches",
     "InfeasibleError": "the optimiser runs in notebooks and batches",
     "TechnicalPremiumError": "becomes the outcome risk_premium_unusable",
