@@ -94,6 +94,10 @@ display(segment.figure(units))
 # Stopped early, a model ranks nearly as well and is wrong in level: too high for the safe, too low for the
 # others. That is why Gini alone never decides.
 #
+# Nor are the good ones above doubt: all three expect a few percent too many claims (`ae` below one, small
+# `balance_p`), and a small `autocalibration_p` says that some levels are off. This product asks for neither;
+# who wants to sets `least_autocalibration_p` in the product file, before the model is trained.
+#
 # ## A refusal
 # The weak model is logged like any other. It misses thresholds, and nobody's name puts it into service.
 
