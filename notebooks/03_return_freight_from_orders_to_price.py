@@ -31,7 +31,7 @@ from models import FitSettings, attach_profiles, split_rows, train, training_tab
 from models.credibility import fit_two_way
 from models.diagnostics import Units, calibration, lift, one_way
 from models.order_history import read_order_histories
-from pricing.ladder import build_ladder
+from pricing.ladder import build_ladder, build_ladders
 from pricing.plan import read_plan
 from pricing.product import Profile, read_product
 
@@ -162,3 +162,13 @@ for reason in scored.reasons[:5]:
     print(f"x {reason.relativity:.2f}  {reason.input} = {middle[reason.input]}")
 steps = {step.name: step.minor / 100 for step in ladder.steps} | {"price": ladder.price_minor / 100}
 pd.Series(steps, name="CNY").to_frame()
+
+# %% [markdown]
+# A price outside the filed corridor is never clipped: it goes to a person. Where that happens often, the
+# corridor or the tails of the model want another look.
+
+# %%
+referred = build_ladders(expected, plan, "platform").refusal != ""
+print(f"{referred.mean():.1%} of the test covers would be referred, most of them of the riskiest tenth:")
+book["referred"] = referred
+book.groupby("tenth", observed=True)["referred"].mean().to_frame().T.round(3)
