@@ -55,7 +55,8 @@ def check_models(shown: str) -> None:
     """The champion beats the average, and does not claim more than can be."""
     for code in ("motor", "return_freight"):
         table = shown.split(f"{code}: families on the test rows")[1].split("└")[0]
-        header = [cell.strip() for cell in re.search(r"┃(.*)┃\n", table)[1].split("┃")]
+        folded = zip(*(line.split("┃") for line in re.findall(r"┃(.*)┃\n", table)), strict=True)
+        header = [" ".join(part.strip() for part in parts).strip() for parts in folded]
         lines = {
             cells[0].split(" ")[0]: dict(zip(header[1:], map(float, filter(None, cells[1:])), strict=False))
             for line in re.findall(r"│(.*)│\n", table)
