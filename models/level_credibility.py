@@ -24,6 +24,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from models.drawn import Drawn
 from models.errors import TrainingDataError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class LevelCredibility:
+class LevelCredibility(Drawn):
     """Levels with what is believed of each.
 
     Attributes
@@ -66,9 +67,9 @@ class LevelCredibility:
 
     def figure(self) -> Figure:
         """Draw what is believed of each level against its own mean."""
-        from matplotlib.figure import Figure  # here: it takes a third of a second, and serving draws nothing
+        from models.canvas import Canvas  # here: matplotlib takes a third of a second; serving draws nothing
 
-        figure = Figure(figsize=(6.4, 5), layout="constrained")
+        figure = Canvas(figsize=(6.4, 5), layout="constrained")
         axes = figure.add_subplot()
         shown = self.frame
         size = 6 + 120 * shown["weight"] / shown["weight"].max()

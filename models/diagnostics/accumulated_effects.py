@@ -22,6 +22,7 @@ from models.diagnostics.grids import (
     sample_rows,
 )
 from models.diagnostics.style import new_figure, title
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Axis:
 
 
 @dataclass(frozen=True, eq=False)
-class PairEffect:
+class PairEffect(Drawn):
     """Second-order effect of two factors beyond their single effects.
 
     Attributes

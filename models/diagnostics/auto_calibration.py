@@ -32,6 +32,7 @@ from models.diagnostics.style import (
     new_panels,
     title,
 )
+from models.drawn import Drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class Calibration(Drawn):
     """Whether a model's rates are what happens where it predicts them.
 
     Attributes
@@ -103,7 +104,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, eq=False)
-class Bias:
+class Bias(Drawn):
     """Mean of expected - actual by band, with a test.
 
     Attributes

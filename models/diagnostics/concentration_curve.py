@@ -25,6 +25,7 @@ from models.diagnostics.style import (
     percent,
     title,
 )
+from models.drawn import Drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Concentration:
+class Concentration(Drawn):
     """Concentration and Lorenz curves.
 
     Attributes

@@ -12,6 +12,7 @@ from statsmodels.genmod import families
 from models import metrics
 from models.diagnostics.inputs import check_column, check_rows
 from models.diagnostics.style import UNITS, Units, colours, legend, new_figure, percent, title
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ LEARN = "learn"
 
 
 @dataclass(frozen=True, eq=False)
-class Deviance:
+class Deviance(Drawn):
     """How close models come, by sample.
 
     Attributes

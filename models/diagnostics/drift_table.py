@@ -28,6 +28,7 @@ from models.diagnostics.style import (
     new_panels,
     title,
 )
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Drift:
+class Drift(Drawn):
     """Level, ranking and calibration by period.
 
     Attributes
@@ -84,7 +85,7 @@ class Drift:
 
 
 @dataclass(frozen=True, eq=False)
-class PopulationShift:
+class PopulationShift(Drawn):
     """Shares of exposure before and after.
 
     Attributes

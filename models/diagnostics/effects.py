@@ -12,6 +12,7 @@ from models.diagnostics.bands import BANDS, band
 from models.diagnostics.grids import Scale, check_features
 from models.diagnostics.inputs import check_rows
 from models.diagnostics.style import COLOURS, REFERENCE, band_labels, exposure_bars, new_panels, title
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MOST_PANELS = 9
 
 
 @dataclass(frozen=True, eq=False)
-class Effects:
+class Effects(Drawn):
     """Effects along factors.
 
     Attributes

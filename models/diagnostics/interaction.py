@@ -11,6 +11,7 @@ import pandas as pd
 
 from models.diagnostics.grids import Scale, check_features, predicted, replaced, sample_rows
 from models.diagnostics.style import COLOURS, new_figure, title
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MOST_BARS = 15
 
 
 @dataclass(frozen=True, eq=False)
-class Interactions:
+class Interactions(Drawn):
     """Pairs of factors, strongest first.
 
     Attributes

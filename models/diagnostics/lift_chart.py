@@ -24,6 +24,7 @@ from models.diagnostics.style import (
     new_panels,
     title,
 )
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Lift:
+class Lift(Drawn):
     """Actual and expected by predicted rate.
 
     Attributes
@@ -80,7 +81,7 @@ class Lift:
 
 
 @dataclass(frozen=True, eq=False)
-class DoubleLift:
+class DoubleLift(Drawn):
     """Two models where they differ most.
 
     Attributes

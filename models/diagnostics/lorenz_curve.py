@@ -15,6 +15,7 @@ from models.diagnostics.intervals import LEVEL
 from models.diagnostics.ranking import gini_draws
 from models.diagnostics.resampling import percentiles, two_sided
 from models.diagnostics.style import REFERENCE, UNITS, Units, colours, legend, new_figure, percent, title
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Lorenz:
+class Lorenz(Drawn):
     """Lorenz curves and Gini coefficients.
 
     Attributes

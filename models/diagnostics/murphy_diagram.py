@@ -30,6 +30,7 @@ from models.diagnostics.style import (
     new_panels,
     title,
 )
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ POINTS = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Murphy:
+class Murphy(Drawn):
     """Elementary scores over their parameter.
 
     Attributes
@@ -90,7 +91,7 @@ class Murphy:
 
 
 @dataclass(frozen=True, eq=False)
-class Decomposition:
+class Decomposition(Drawn):
     """Score = miscalibration - discrimination + uncertainty.
 
     Attributes

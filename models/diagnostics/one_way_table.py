@@ -22,6 +22,7 @@ from models.diagnostics.style import (
     new_figure,
     title,
 )
+from models.drawn import Drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class OneWay:
+class OneWay(Drawn):
     """Actual and expected by band of one factor.
 
     Attributes

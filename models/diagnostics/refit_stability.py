@@ -12,6 +12,7 @@ from scipy import stats
 from models.diagnostics.bands import BANDS, band
 from models.diagnostics.inputs import check_rows
 from models.diagnostics.style import COLOURS, band_labels, exposure_bars, new_panels, percent, title
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ MOST_PANELS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Stability:
+class Stability(Drawn):
     """How far refits of one model disagree.
 
     Attributes

@@ -15,6 +15,7 @@ from models.diagnostics.inputs import check_rows
 from models.diagnostics.lift_chart import prediction_bands
 from models.diagnostics.simulation import pearson_dispersion
 from models.diagnostics.style import REFERENCE, band_labels, colours, legend, new_panels, title
+from models.drawn import Drawn
 from models.errors import DiagnosticError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ EDGE = 1e-15
 
 
 @dataclass(frozen=True, eq=False)
-class Residuals:
+class Residuals(Drawn):
     """Residuals of every row and their summary.
 
     Attributes

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from models.canvas import Canvas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import pandas as pd
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
@@ -98,7 +100,7 @@ def new_panels(
 ) -> tuple[Figure, Any]:
     """Make a figure with several axes, shape (rows, columns), in house style; width and height in inches."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Canvas(figsize=(width, height), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
         for axes in panels.ravel():
             axes.grid(visible=True, axis="y")

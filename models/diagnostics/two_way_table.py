@@ -15,6 +15,7 @@ from models.diagnostics.bands import band, make_bands
 from models.diagnostics.inputs import check_rows
 from models.diagnostics.intervals import LEVEL, total_interval
 from models.diagnostics.style import new_panels, title
+from models.drawn import Drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
-class TwoWayFit:
+class TwoWayFit(Drawn):
     """Actual over expected by cells of two factors.
 
     Attributes

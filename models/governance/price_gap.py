@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+
+from models.canvas import Canvas
+from models.drawn import Drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
@@ -21,7 +24,7 @@ DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class PriceGap:
+class PriceGap(Drawn):
     """Premiums by group of a protected attribute.
 
     Attributes
@@ -46,7 +49,7 @@ class PriceGap:
 
     def figure(self) -> Figure:
         """Draw the raw gap and the gap at equal risk of each group."""
-        figure = Figure(figsize=(7, 1.6 + 0.5 * len(self.frame)), layout="constrained")
+        figure = Canvas(figsize=(7, 1.6 + 0.5 * len(self.frame)), layout="constrained")
         axes = figure.add_subplot()
         place = np.arange(len(self.frame))[::-1]
         error = np.abs(self.frame[["low", "high"]].to_numpy().T - self.frame["gap"].to_numpy())

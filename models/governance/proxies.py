@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
+
+from models.canvas import Canvas
+from models.drawn import Drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 ALL = "all inputs"
@@ -23,7 +26,7 @@ MOST_ROWS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
-class ProxyTest:
+class ProxyTest(Drawn):
     """How well the inputs predict a protected attribute on rows that were not learnt from.
 
     Attributes
@@ -47,7 +50,7 @@ class ProxyTest:
     def figure(self) -> Figure:
         """Draw the explained share of all inputs and of each."""
         shown = self.frame.iloc[:15].iloc[::-1]
-        figure = Figure(figsize=(7, 1.2 + 0.3 * len(shown)), layout="constrained")
+        figure = Canvas(figsize=(7, 1.2 + 0.3 * len(shown)), layout="constrained")
         axes = figure.add_subplot()
         place = np.arange(len(shown))
         error = np.abs(shown[["low", "high"]].to_numpy().T - shown["share"].to_numpy())

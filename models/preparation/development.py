@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from models.drawn import Drawn
 from models.errors import MissingExtraError, TrainingDataError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Triangle:
 
 
 @dataclass(frozen=True, eq=False)
-class Developed:
+class Developed(Drawn):
     """Ultimates of a triangle.
 
     Attributes
@@ -79,9 +80,9 @@ class Developed:
 
     def figure(self) -> Figure:
         """Draw what is known and what is still to come by origin, and the share known by age."""
-        from matplotlib.figure import Figure  # here: it takes a third of a second
+        from models.canvas import Canvas  # here: matplotlib takes a third of a second
 
-        figure = Figure(figsize=(9, 3.8), layout="constrained")
+        figure = Canvas(figsize=(9, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=[2, 1])
         place = np.arange(len(self.frame))
         left.bar(place, self.frame["known"], label="known")
@@ -103,7 +104,7 @@ class Developed:
 
 
 @dataclass(frozen=True, eq=False)
-class ReportPattern:
+class ReportPattern(Drawn):
     """Share of claims that is known so many days after they happened.
 
     Attributes
@@ -122,9 +123,9 @@ class ReportPattern:
 
     def figure(self) -> Figure:
         """Draw the share known by age."""
-        from matplotlib.figure import Figure  # here: it takes a third of a second
+        from models.canvas import Canvas  # here: matplotlib takes a third of a second
 
-        figure = Figure(figsize=(6, 4), layout="constrained")
+        figure = Canvas(figsize=(6, 4), layout="constrained")
         axes = figure.add_subplot()
         axes.plot(self.frame.index, self.frame["share"])
         axes.set(xlabel="days after the claim happened", ylabel="share known", ylim=(0, 1.05))

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import genpareto, norm
 
+from models.drawn import Drawn
 from models.errors import TrainingDataError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class CappedClaims:
 
 
 @dataclass(frozen=True, eq=False)
-class MeanExcess:
+class MeanExcess(Drawn):
     """What lies above thresholds.
 
     Attributes
@@ -110,9 +111,9 @@ class MeanExcess:
 
     def figure(self, threshold: float | None = None) -> Figure:
         """Draw mean excess, GPD shape and Hill estimator over the threshold, with the chosen one marked."""
-        from matplotlib.figure import Figure  # here: it takes a third of a second
+        from models.canvas import Canvas  # here: matplotlib takes a third of a second
 
-        figure = Figure(figsize=(12, 3.8), layout="constrained")
+        figure = Canvas(figsize=(12, 3.8), layout="constrained")
         panels = (
             ("mean_excess", "low", "high", "mean excess"),
             ("shape", "shape_low", "shape_high", "GPD shape"),
@@ -132,7 +133,7 @@ class MeanExcess:
 
 
 @dataclass(frozen=True, eq=False)
-class IncreasedLimits:
+class IncreasedLimits(Drawn):
     """What a higher limit costs against the basic one.
 
     Attributes
@@ -155,9 +156,9 @@ class IncreasedLimits:
 
     def figure(self) -> Figure:
         """Draw the factors over the limit."""
-        from matplotlib.figure import Figure  # here: it takes a third of a second
+        from models.canvas import Canvas  # here: matplotlib takes a third of a second
 
-        figure = Figure(figsize=(6, 4), layout="constrained")
+        figure = Canvas(figsize=(6, 4), layout="constrained")
         axes = figure.add_subplot()
         axes.plot(self.frame["limit"], self.frame["factor"], marker="o")
         if "low" in self.frame:

@@ -20,6 +20,7 @@ import statsmodels.api as sm
 from scipy.stats import t as student
 from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
+from models.drawn import Drawn
 from models.errors import FitError, TrainingDataError
 from models.preparation.rate_history import years
 
@@ -73,7 +74,7 @@ class TrendFactor:
 
 
 @dataclass(frozen=True, eq=False)
-class Trend:
+class Trend(Drawn):
     """A fitted trend.
 
     Attributes
@@ -132,9 +133,9 @@ class Trend:
 
     def figure(self) -> Figure:
         """Draw observed rates (area by exposure), the fit with its interval, and the breaks."""
-        from matplotlib.figure import Figure  # here: it takes a third of a second
+        from models.canvas import Canvas  # here: matplotlib takes a third of a second
 
-        figure = Figure(figsize=(7.5, 4), layout="constrained")
+        figure = Canvas(figsize=(7.5, 4), layout="constrained")
         axes = figure.add_subplot()
         shown = self.frame
         middle = (shown["start"] + shown["end"]) / 2

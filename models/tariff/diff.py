@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from models.canvas import Canvas
+from models.drawn import Drawn
 from models.errors import MismatchError
 from models.links import respond
 from models.tariff.scale import Scale, label, names, union_axis
@@ -18,6 +19,7 @@ from models.tariff.tariff import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from models.risk_model import RiskModel
@@ -31,7 +33,7 @@ MOST_BARS = 15
 
 
 @dataclass(frozen=True, eq=False)
-class Diff:
+class Diff(Drawn):
     """What changed between two tariffs.
 
     Attributes
@@ -75,7 +77,7 @@ class Diff:
     def figure(self) -> Figure:
         """Draw the largest effects as bars."""
         top = self.frame.head(MOST_BARS).iloc[::-1]
-        figure = Figure(figsize=(9, 1.2 + 0.36 * max(len(top), 1)), layout="constrained")
+        figure = Canvas(figsize=(9, 1.2 + 0.36 * max(len(top), 1)), layout="constrained")
         axes = figure.add_subplot()
         texts = [_place(line) for line in top.to_dict("records")]
         effects = 100 * top["premium_effect"].to_numpy()

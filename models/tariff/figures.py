@@ -7,14 +7,15 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from models.canvas import Canvas
 from models.tariff.scale import label, union_axis
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from models.tariff.tariff import Component, Table, Tariff
@@ -42,7 +43,7 @@ def factor_figure(tariff: Tariff, component: str, name: str, before: Tariff | No
     called = tariff.cell_names(table)[0]
     held = np.flatnonzero([each is not None for each in called])
     place = np.arange(len(held))
-    figure = Figure(figsize=(max(7.0, min(0.35 * len(held) + 2, 14)), 4.6), layout="constrained")
+    figure = Canvas(figsize=(max(7.0, min(0.35 * len(held) + 2, 14)), 4.6), layout="constrained")
     bars = figure.add_subplot()
     axes = bars.twinx()
     bars.yaxis.tick_right()
@@ -77,7 +78,7 @@ def pair_figure(tariff: Tariff, component: str, one: str, two: str) -> Figure:
     rows, columns = (np.flatnonzero([name is not None for name in side]) for side in sides)
     values = np.log(table.relativities)[np.ix_(rows, columns)]
     held = table.exposure[np.ix_(rows, columns)] > 0
-    figure = Figure(figsize=(8, 6), layout="constrained")
+    figure = Canvas(figsize=(8, 6), layout="constrained")
     axes = figure.add_subplot()
     bound = max(float(np.abs(values[held]).max(initial=0.0)), 0.01)
     image = axes.imshow(np.where(held, values, np.nan), cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -201,3 +202,10 @@ def test_every_diagnostic_is_documented_and_gives_frame_and_figure():
         elif found not in (Units, diagnostics.Diagnostic):
             assert "frame" in {field.name for field in fields(found)}, name
             assert callable(found.figure), name
+
+
+def test_notebooks_show_results_and_figures_without_pyplot():
+    found = lorenz(*sample(200)[:3], draws=20)
+    for shown in (found, found.figure()):
+        content, _ = DisplayFormatter().format(shown)
+        assert content["image/png"].startswith(b"\x89PNG")
