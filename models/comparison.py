@@ -207,7 +207,9 @@ def compare_totals(
     check_rows(held.actual, expected, held.exposure, held.objective)
     rows = (held.actual, expected, held.exposure)
     judging = Judging(
-        lorenz(*rows, seed=seed), calibration(*rows, objective=held.objective, seed=seed), murphy(*rows)
+        lorenz(*rows, cluster=held.cluster, seed=seed),
+        calibration(*rows, objective=held.objective, cluster=held.cluster, seed=seed),
+        murphy(*rows),
     )
     totals = {**expected, NULL: held.null_rate * held.exposure}
     losses = {m: row_losses(held.objective, held.actual, e, held.exposure) for m, e in totals.items()}

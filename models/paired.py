@@ -14,6 +14,8 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from models.diagnostics.resampling import cluster_codes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -112,11 +114,11 @@ _WEIGHTS = stats.poisson.ppf((np.arange(65536) + 0.5) / 65536, 1.0)
 
 def _by_cluster(table: Array, cluster: NDArray[np.generic] | None) -> tuple[Array, Array]:
     """Give sums by cluster, shape (clusters, columns), and rows of each cluster."""
-    if cluster is None:
+    codes = cluster_codes(cluster, len(table))
+    if codes is None:
         return table, np.ones(len(table))
-    codes, known = pd.factorize(cluster)
-    columns = [np.bincount(codes, column, len(known)) for column in table.T]
-    return np.column_stack(columns), np.bincount(codes, minlength=len(known)).astype(np.float64)
+    columns = [np.bincount(codes, column) for column in table.T]
+    return np.column_stack(columns), np.bincount(codes).astype(np.float64)
 
 
 def _mean_and_error(sums: Array, sizes: Array) -> tuple[float, float]:

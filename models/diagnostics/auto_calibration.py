@@ -17,7 +17,8 @@ from models.diagnostics.bands import BANDS, band, make_bands
 from models.diagnostics.inputs import check_rows
 from models.diagnostics.intervals import LEVEL, band_test, total_interval
 from models.diagnostics.lift_chart import prediction_bands
-from models.diagnostics.simulation import draw_totals, pearson_dispersion
+from models.diagnostics.resampling import cluster_codes
+from models.diagnostics.simulation import design_effect, draw_totals, pearson_dispersion
 from models.diagnostics.style import (
     ACTUAL,
     REFERENCE,
@@ -153,6 +154,7 @@ def calibration(
     objective: Objective = "poisson",
     power: float = metrics.POWER,
     dispersion: float | None = None,
+    cluster: ArrayLike | None = None,
     bands: int = BANDS,
     draws: int = DRAWS,
     level: float = LEVEL,
@@ -175,6 +177,9 @@ def calibration(
         Distribution, and variance power of `tweedie`.
     dispersion
         Of the draws; when absent 1 for counts and events, Pearson's estimate for amounts.
+    cluster
+        Policy or customer of each row, shape (n,). Draws, intervals and tests vary as much more as the sums
+        of one do than rows on their own (`design_effect`).
     bands
         Of the chi-square test.
     draws, seed
@@ -183,16 +188,20 @@ def calibration(
         Of the intervals.
     """
     rows = check_rows(actual, expected, exposure, objective)
+    codes = cluster_codes(cluster, len(rows.actual))
+    counted = objective in ("poisson", "binary")
     frames, tests = [], {}
     for model in rows.models:
-        counted = objective in ("poisson", "binary")
+        design = design_effect(rows, model, codes)
         spread = dispersion or (1.0 if counted else pearson_dispersion(rows, model, objective, power))
-        frame, found = _isotonic_test(rows, model, objective, power, spread, draws, level, seed)
+        frame, found = _isotonic_test(rows, model, objective, power, spread * design, draws, level, seed)
         frames.append(frame)
+        # Of amounts the tests see the scatter of the rows themselves.
+        wider = (spread if counted else 1.0) * design
         chi2, freedom, p_value = band_test(
-            rows, prediction_bands(rows, model, bands), model, objective, spread if counted else 1.0
+            rows, prediction_bands(rows, model, bands), model, objective, wider
         )
-        tests[model] = _balance(rows, model, objective, spread if counted else 1.0, level) | found
+        tests[model] = _balance(rows, model, objective, wider, level) | found
         tests[model] |= {"chi2": chi2, "bands": freedom, "chi2_p": p_value}
     return Calibration(
         pd.concat(frames, ignore_index=True),

@@ -13,7 +13,7 @@ from models.diagnostics.inputs import check_rows
 from models.diagnostics.intervals import LEVEL
 from models.diagnostics.lorenz_curve import DRAWS, POINTS
 from models.diagnostics.ranking import Ranking
-from models.diagnostics.resampling import percentiles, row_weights, two_sided
+from models.diagnostics.resampling import cluster_codes, percentiles, row_weights, two_sided
 from models.diagnostics.style import (
     ACTUAL,
     REFERENCE,
@@ -82,6 +82,7 @@ def concentration(
     expected: Totals,
     exposure: ArrayLike,
     *,
+    cluster: ArrayLike | None = None,
     draws: int = DRAWS,
     level: float = LEVEL,
     seed: int = 1,
@@ -99,6 +100,8 @@ def concentration(
     ----------
     actual, expected, exposure
         See `check_rows`.
+    cluster
+        Policy or customer of each row, shape (n,): rows of one are drawn together.
     draws
         Resamples; 0 leaves the intervals out.
     level
@@ -122,7 +125,7 @@ def concentration(
     if draws:
         rankings = {model: Ranking(rows, model) for model in rows.models}
         drawn: dict[str, list[float]] = {model: [] for model in rows.models}
-        for weights in row_weights(len(rows.actual), draws, seed):
+        for weights in row_weights(len(rows.actual), draws, seed, cluster_codes(cluster, len(rows.actual))):
             for model, ranking in rankings.items():
                 of_actual, of_expected = ranking.ginis(weights)
                 drawn[model].append((of_expected - of_actual) / 2.0)

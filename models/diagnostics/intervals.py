@@ -35,8 +35,8 @@ def total_interval(
         trials; `gamma` and `tweedie`: normal, with the variance from the scatter of the rows around the rate
         of the band, never below zero.
     dispersion
-        Variance over mean of counts, over p(1 - p) of events; amounts bring their own. The total is divided
-        by it before the exact interval is taken (quasi-likelihood).
+        Variance over mean of counts, over p(1 - p) of events; the total is divided by it before the exact
+        interval is taken (quasi-likelihood). Of amounts, variance over what their own scatter says.
     level
         Share of intervals that hold the truth.
 
@@ -61,7 +61,7 @@ def total_interval(
     scatter = rows.actual - (actual / bands.exposure)[bands.codes] * rows.exposure
     count = np.bincount(bands.codes, minlength=len(bands.labels))
     variance = bands.total(scatter**2) * count / np.maximum(count - 1, 1)
-    half = stats.norm.ppf(1 - tail) * np.sqrt(variance)
+    half = stats.norm.ppf(1 - tail) * np.sqrt(dispersion * variance)
     return np.maximum(actual - half, 0.0), actual + half
 
 
@@ -71,7 +71,7 @@ def band_test(
     """Test that a model expects what happened in every band.
 
     Chi-square sum of (actual - expected)^2 / variance over the bands, for rows that the model has not seen.
-    The variance is dispersion x expected for counts, dispersion x sum of p(1 - p) for events, and the
+    The variance is dispersion times what is expected for counts, the sum of p(1 - p) for events, and the
     scatter of the rows around what is expected for amounts (Hosmer and Lemeshow 1980 when the bands are
     those of the prediction).
 
@@ -86,7 +86,7 @@ def band_test(
     elif objective == "binary":
         variance = dispersion * bands.total(expected * (1.0 - expected / rows.exposure))
     else:
-        variance = bands.total((rows.actual - expected) ** 2)
+        variance = dispersion * bands.total((rows.actual - expected) ** 2)
     off = bands.total(rows.actual - expected)
     statistic = float(np.sum(off[variance > 0] ** 2 / variance[variance > 0]))
     freedom = int(np.count_nonzero(variance > 0))

@@ -13,7 +13,7 @@ from models import metrics
 from models.diagnostics.inputs import check_rows
 from models.diagnostics.intervals import LEVEL
 from models.diagnostics.ranking import gini_draws
-from models.diagnostics.resampling import percentiles, two_sided
+from models.diagnostics.resampling import cluster_codes, percentiles, two_sided
 from models.diagnostics.style import REFERENCE, UNITS, Units, colours, legend, new_figure, percent, title
 from models.drawn import Drawn
 from models.errors import DiagnosticError
@@ -110,6 +110,7 @@ def lorenz(
     expected: Totals,
     exposure: ArrayLike,
     *,
+    cluster: ArrayLike | None = None,
     draws: int = DRAWS,
     level: float = LEVEL,
     seed: int = 1,
@@ -125,6 +126,8 @@ def lorenz(
     ----------
     actual, expected, exposure
         See `check_rows`.
+    cluster
+        Policy or customer of each row, shape (n,): rows of one are drawn together.
     draws
         Resamples; 0 leaves the intervals out.
     level
@@ -141,7 +144,7 @@ def lorenz(
             pd.DataFrame({"model": model, "exposure_share": share[keep], "actual_share": lost[keep]})
         )
     found = pd.Series({m: metrics.gini(rows.actual, rows.rate(m), rows.exposure) for m in rows.models})
-    drawn = gini_draws(rows, draws, seed)
+    drawn = gini_draws(rows, draws, seed, cluster_codes(cluster, len(rows.actual)))
     table = pd.DataFrame({"gini": found}).rename_axis("model")
     if draws:
         spans = {model: percentiles(drawn[model].to_numpy(), level) for model in rows.models}

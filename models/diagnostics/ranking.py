@@ -67,10 +67,10 @@ class Ranking:
         return actual, 2.0 * area / total / end - 1.0
 
 
-def gini_draws(rows: Rows, draws: int, seed: int) -> pd.DataFrame:
-    """Give the Gini of every model on each resample, shape (draws, models)."""
+def gini_draws(rows: Rows, draws: int, seed: int, cluster: NDArray[np.int64] | None = None) -> pd.DataFrame:
+    """Give the Gini of every model on each resample (see `row_weights`), shape (draws, models)."""
     rankings = [Ranking(rows, model) for model in rows.models]
     found = np.empty((draws, len(rankings)))
-    for line, weights in zip(found, row_weights(len(rows.actual), draws, seed), strict=True):
+    for line, weights in zip(found, row_weights(len(rows.actual), draws, seed, cluster), strict=True):
         line[:] = [ranking.gini(weights) for ranking in rankings]
     return pd.DataFrame(found, columns=rows.models)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy import stats
+
+from models.diagnostics.inputs import check_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
     Counts = NDArray[np.uint8]
@@ -21,7 +24,24 @@ _EDGES = np.rint(65536 * stats.poisson.cdf(np.arange(9), 1.0)).astype(np.int64)
 TIMES = np.repeat(np.arange(9, dtype=np.uint8), np.diff(_EDGES, prepend=0))
 
 
-def row_weights(size: int, draws: int, seed: int) -> Iterator[Counts]:
+def cluster_codes(cluster: ArrayLike | None, size: int) -> NDArray[np.int64] | None:
+    """Give each policy or customer a number from 0, in order of appearance, shape (size,).
+
+    A row without one stands for itself. None where every row does, so that nothing hangs together.
+    """
+    if cluster is None:
+        return None
+    check_column("cluster", cluster, size)
+    codes, known = pd.factorize(np.asarray(cluster))
+    alone = codes < 0
+    codes = codes.astype(np.int64)
+    codes[alone] = len(known) + np.arange(np.count_nonzero(alone))
+    return None if codes.max(initial=-1) + 1 == size else codes
+
+
+def row_weights(
+    size: int, draws: int, seed: int, cluster: NDArray[np.int64] | None = None
+) -> Iterator[Counts]:
     """Give how often each row is drawn: Poisson bootstrap, every row Poisson(1) times on its own.
 
     For large n it is the bootstrap of n rows with replacement (Chamandy et al. 2012), and it needs no access
@@ -36,6 +56,8 @@ def row_weights(size: int, draws: int, seed: int) -> Iterator[Counts]:
         Number of resamples.
     seed
         Of the random numbers.
+    cluster
+        From `cluster_codes`: rows of one policy or customer are drawn together.
 
     Yields
     ------
@@ -43,8 +65,10 @@ def row_weights(size: int, draws: int, seed: int) -> Iterator[Counts]:
         Shape (n,), whole numbers of mean 1.
     """
     rng = np.random.default_rng(seed)
+    drawn = size if cluster is None else int(cluster.max()) + 1
     for _ in range(draws):
-        yield TIMES.take(rng.integers(0, len(TIMES), size, dtype=np.uint16))
+        times = TIMES.take(rng.integers(0, len(TIMES), drawn, dtype=np.uint16))
+        yield times if cluster is None else times.take(cluster)
 
 
 def percentiles(draws: Array, level: float) -> tuple[float, float]:

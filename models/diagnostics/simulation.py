@@ -23,6 +23,17 @@ def pearson_dispersion(rows: Rows, model: str, objective: Objective, power: floa
     return float(np.mean((rows.actual - rows.expected[model]) ** 2 / variance))
 
 
+def design_effect(rows: Rows, model: str, cluster: NDArray[np.int64] | None) -> float:
+    """Give how much more totals vary than those of independent rows (Kish 1965), not below 1.
+
+    Squares of the deviations summed by cluster over squares of the deviations row by row; 1 without clusters.
+    """
+    if cluster is None:
+        return 1.0
+    off = rows.actual - rows.expected[model]
+    return max(1.0, float(np.sum(np.bincount(cluster, off) ** 2) / np.sum(off**2)))
+
+
 def draw_totals(
     expected: Array,
     exposure: Array,
@@ -45,7 +56,7 @@ def draw_totals(
     objective, power
         Distribution; `binary` rounds the exposure to whole trials.
     dispersion
-        Of the distribution; `binary` has none.
+        Of the distribution; of `binary`, trials that say as much as one.
     draws, seed
         Number of draws, and seed.
 
@@ -60,7 +71,7 @@ def draw_totals(
     if objective == "poisson":
         return np.asarray(rng.poisson(expected / dispersion, shape) * dispersion)
     if objective == "binary":
-        trials = np.maximum(np.rint(exposure), 1).astype(np.int64)
+        trials = np.maximum(np.rint(exposure / dispersion), 1).astype(np.int64)
         return np.asarray(rng.binomial(trials, rate, shape) * (exposure / trials))
     if objective == "gamma":
         return np.asarray(rng.gamma(exposure / dispersion, expected / (exposure / dispersion), shape))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import d2_tweedie_score, log_loss, mean_tweedie_deviance
 
 from models import DiagnosticError, metrics
-from models.diagnostics import bias, calibration, decomposition, deviance, murphy
+from models.diagnostics import bias, calibration, decomposition, deviance, lorenz, murphy
 from models.diagnostics.inputs import check_rows
 from models.diagnostics.simulation import draw_totals, pearson_dispersion
 
@@ -206,3 +206,21 @@ def test_values_outside_the_distribution_are_refused():
         deviance([0.0, 1.0], [0.0, 1.0], [1.0, 1.0])
     with pytest.raises(DiagnosticError, match="1 rows hold more events"):
         calibration([2.0, 1.0], [0.5, 0.5], [1.0, 1.0], objective="binary")
+
+
+@pytest.mark.parametrize("objective", ["poisson", "binary", "gamma"])
+def test_rows_of_one_customer_say_no_more_than_one(objective):
+    rng = np.random.default_rng(5)
+    rate = rng.uniform(0.05, 0.4, 1500)
+    drawn = {"poisson": rng.poisson, "binary": lambda p: rng.random(len(p)) < p, "gamma": rng.exponential}
+    actual, exposure = np.asarray(drawn[objective](rate), dtype=float), np.ones(1500)
+    single = (actual, rate, exposure)
+    repeated, customer = [np.repeat(part, 5) for part in single], np.repeat(np.arange(1500), 5)
+    one = calibration(*single, objective=objective, draws=200).tests.loc["model"]
+    many = calibration(*repeated, objective=objective, draws=200, cluster=customer).tests.loc["model"]
+    naive = calibration(*repeated, objective=objective, draws=200).tests.loc["model"]
+    for figure in ("ae_low", "ae_high", "balance_p", "chi2_p"):
+        assert many[figure] == pytest.approx(one[figure], rel=0.02), figure
+    assert many["auto_calibration_p"] == pytest.approx(one["auto_calibration_p"], abs=0.1)
+    assert naive["ae_high"] - naive["ae_low"] < 0.5 * (one["ae_high"] - one["ae_low"])
+    assert np.allclose(lorenz(*repeated, cluster=customer).draws, lorenz(*single).draws)
