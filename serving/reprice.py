@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    TableFile,
-    file_checksum,
-    fsync_path,
-    read_manifest,
-    write_manifest,
-)
+from data.manifest import read_manifest
 from data.store import open_writer, scan_batches, sql_text
 from models.fitted import history_keys, purposes_of
 from models.training_table import attach_profiles
 from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
 from serving.errors import PortfolioError
+from serving.results import draft_of, publish, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
+
+    import duckdb
+    from numpy.typing import NDArray
 
     from features.spec import FeatureSpec
     from serving.engine import InService
@@ -42,8 +36,33 @@ CARRIED = {
     "channel": pa.string(),
     "premium_minor": pa.int64(),
 }
+CARRIED_SCHEMA = pa.schema(
+    [pa.field("row", pa.int64(), nullable=False), *(pa.field(n, kind) for n, kind in CARRIED.items())]
+)
 KEYS = {"customer_id": pa.int64(), "seller_id": pa.int64()}
 TABLE = "prices"
+
+
+@dataclass(frozen=True, eq=False)
+class PricedBatch:
+    """Rows of one product, priced.
+
+    Attributes
+    ----------
+    rows
+        Places in the portfolio, shape (n,).
+    own
+        The rows as the portfolio has them.
+    risks
+        What they were priced from: rating factors, profile features, facts.
+    decided
+        What came of them (`decide_batch`).
+    """
+
+    rows: NDArray[np.int64]
+    own: pa.RecordBatch
+    risks: pa.RecordBatch
+    decided: pa.RecordBatch
 
 
 @dataclass
@@ -123,27 +142,28 @@ def reprice(
     PortfolioError
         If the file cannot be read, or columns or products are missing or of types that do not fit.
     """
-    product_rows, schema = _inspect(portfolio, services, spec)
+    product_rows, schema = inspect_portfolio(portfolio, services, spec)
     total = sum(product_rows.values())
     for service in services.values():
         if service.product.code in product_rows:
             service.plan.check_effective(as_of.date())
     histories = {
-        code: _histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {}, lake)
+        code: read_histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {}, lake)
         for code, rows in product_rows.items()
     }
     out.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
-    draft = out / f".{TABLE}.{os.getpid()}.parquet"
+    sweep(out, TABLE)
+    draft = draft_of(out, TABLE)
     summary = RepriceSummary()
     try:
         with open_writer(draft, _result_schema()) as writer:
-            for batch in _priced(portfolio, services, spec, histories, batch_rows):
+            for priced in price_batches(portfolio, services, spec, histories, batch_rows):
+                batch = _result(priced)
                 writer.write_batch(batch)
                 summary.add(batch, services[batch.column("product")[0].as_py()].product.currency)
                 if progress:
                     progress(summary.rows, total)
-        _publish(out, draft, portfolio, services, as_of, summary.rows)
+        publish(out, TABLE, draft, portfolio, services, as_of, summary.rows)
     finally:
         draft.unlink(missing_ok=True)
     return summary
@@ -155,17 +175,19 @@ def read_prices(out: Path) -> pa.Table:
 
 
 def _result_schema() -> pa.Schema:
-    carried = [
-        pa.field("row", pa.int64(), nullable=False),
-        *(pa.field(n, kind) for n, kind in CARRIED.items()),
-    ]
-    return pa.schema([*carried, *PRICE_SCHEMA])
+    return pa.schema([*CARRIED_SCHEMA, *PRICE_SCHEMA])
 
 
-def _inspect(
+def inspect_portfolio(
     portfolio: Path, services: Mapping[str, InService], spec: FeatureSpec
 ) -> tuple[dict[str, int], pa.Schema]:
-    """Count rows by product and check that each product's columns are there."""
+    """Count rows by product and check that each product's columns are there.
+
+    Raises
+    ------
+    PortfolioError
+        See `reprice`.
+    """
     counts: dict[str, int] = {}
     schema: pa.Schema | None = None
     for batch in _readable(portfolio):
@@ -219,7 +241,7 @@ def _check_columns(portfolio: Path, service: InService, spec: FeatureSpec, schem
         )
 
 
-def _histories(
+def read_histories(
     con: duckdb.DuckDBPyConnection,
     portfolio: Path,
     service: InService,
@@ -313,13 +335,22 @@ def _facts(con: duckdb.DuckDBPyConnection, customers: pa.ChunkedArray, as_of: da
         con.unregister("reprice_rows")
 
 
-def _priced(
+def price_batches(
     portfolio: Path,
     services: Mapping[str, InService],
     spec: FeatureSpec,
     histories: Mapping[str, pa.Table],
-    batch_rows: int,
-) -> Iterator[pa.RecordBatch]:
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[PricedBatch]:
+    """Price a portfolio batch by batch, in its order, one product at a time.
+
+    Parameters
+    ----------
+    portfolio, services, spec, batch_rows
+        As for `reprice`; the portfolio passed `inspect_portfolio`.
+    histories
+        By product, what `read_histories` gave.
+    """
     done = dict.fromkeys(histories, 0)
     first = 0
     for batch in scan_batches(portfolio, batch_size=batch_rows):
@@ -331,8 +362,8 @@ def _priced(
             done[code] += len(rows)
             ids = {name: own.column(name) for name in needed_ids(services[code], spec)}
             risks = _risks(services[code], own, history)
-            priced = decide_batch(services[code], risks, own.column("channel").to_pylist(), ids)
-            yield _result(own, rows + first, priced)
+            decided = decide_batch(services[code], risks, own.column("channel").to_pylist(), ids)
+            yield PricedBatch(rows + first, own, risks, decided)
         first += batch.num_rows
 
 
@@ -344,45 +375,17 @@ def _risks(service: InService, own: pa.RecordBatch, history: pa.Table) -> pa.Rec
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
-def _result(own: pa.RecordBatch, rows: np.ndarray, priced: pa.RecordBatch) -> pa.RecordBatch:
-    carried = [
-        pc.cast(own.column(name), kind) if name in own.schema.names else pa.nulls(own.num_rows, kind)
-        for name, kind in CARRIED.items()
+def carried(priced: PricedBatch) -> list[pa.Array]:
+    """Give the columns that a result carries along: `row` and those of `CARRIED`."""
+    own = priced.own
+    return [
+        pa.array(priced.rows, pa.int64()),
+        *(
+            pc.cast(own.column(name), kind) if name in own.schema.names else pa.nulls(own.num_rows, kind)
+            for name, kind in CARRIED.items()
+        ),
     ]
-    return pa.RecordBatch.from_arrays(
-        [pa.array(rows, pa.int64()), *carried, *priced.columns], schema=_result_schema()
-    )
 
 
-def _sweep(out: Path) -> None:
-    """Remove the drafts of jobs that were killed."""
-    for draft in out.glob(f".{TABLE}.*.parquet"):
-        try:
-            os.kill(int(draft.name.split(".")[2]), 0)
-        except (ProcessLookupError, ValueError):
-            draft.unlink(missing_ok=True)
-        except PermissionError:  # alive, of another user
-            continue
-
-
-def _publish(
-    out: Path, draft: Path, portfolio: Path, services: Mapping[str, InService], as_of: datetime, rows: int
-) -> None:
-    """Put the whole result in place: the manifest names the file, and replacing it is one step."""
-    fsync_path(draft)
-    checksum = file_checksum(draft)
-    target = out / f"{TABLE}-{checksum[:16]}.parquet"
-    size = draft.stat().st_size
-    draft.replace(target)
-    files = [portfolio] if portfolio.is_file() else [portfolio / MANIFEST_NAME]
-    versions = {"duckdb": duckdb.__version__, "pyarrow": pa.__version__}
-    for code, service in services.items():
-        versions[f"model.{code}"] = f"{service.model_version} {service.model_hash}"
-        versions[f"plan.{code}"] = f"{service.plan.code} {service.plan.hash}"
-        versions[f"product.{code}"] = f"{service.product.version} {service.product.hash}"
-    entry = TableFile(target.name, rows, size, checksum, portfolio.name)
-    inputs = {path.name: file_checksum(path) for path in files if path.is_file()}
-    write_manifest(out, Manifest(TABLE, as_of.isoformat(), inputs, versions, (entry,)))
-    for old in out.glob(f"{TABLE}-*.parquet"):
-        if old != target:
-            old.unlink()
+def _result(priced: PricedBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([*carried(priced), *priced.decided.columns], schema=_result_schema())

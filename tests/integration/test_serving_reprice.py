@@ -253,7 +253,7 @@ KILLED = """
     from features.load import default_spec
     from models.bundle import Bundle
     from pricing.plan import read_plan
-    from serving import reprice as job
+    from serving import reprice as job, results
     from serving.engine import InService
 
     lake, plans, bundles, portfolio, out, where = sys.argv[1:]
@@ -264,7 +264,7 @@ KILLED = """
         services[folder.name] = InService(bundle.product, plan, bundle, "1", "0")
     die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     if where == "manifest":
-        job.write_manifest = die
+        results.write_manifest = die
     with connect(Path(lake)) as con:
         job.reprice(
             Path(portfolio), Path(out), services, default_spec(), con, dt.datetime(2026, 1, 1),
