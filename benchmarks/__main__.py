@@ -75,6 +75,8 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "gap": ("at most", 1e-7),
         "violations": ("at most", 0.0),
         "large_s": ("at most", 40.0),
+        "highs_ratio": ("at least", 16.0),
+        "cvxpy_ratio": ("at least", 24.0),
     },
     "price_tests": {
         "beta_regret": ("at most", 2.1),

@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-CORE = 300
-# Steps that a policy of the core may take, the best by score; all of them when these do not suffice.
-CHOICES = 3
+# Policies of the core, and steps that each may take, the best by score: more only when these do not suffice.
+# A core that is larger than need be costs the search time and gains nothing.
+STAGES = ((100, 3), (300, 3), (300, 127), (3000, 127))
 # Relative room that sums in 64 bits need; constraints are held to a target that is tighter by this.
 ROUNDING = 1e-12
 SECONDS = 2.0
-# Share of the profit of the book that the choice of the core may leave.
-GAP = 2e-8
+# The bound in units of the objective: HiGHS takes differences below 1e-7 or so for none.
+SCALE = 1e4
+# Share of the bound that the choice may leave; a small book cannot come so near, and takes the time.
+GAP = 5e-8
 
 
 def repair(dual: Dual, prices: Array, found: Evaluation) -> NDArray[np.int8] | None:
@@ -44,14 +46,12 @@ def repair(dual: Dual, prices: Array, found: Evaluation) -> NDArray[np.int8] | N
     found
         Evaluation there.
     """
-    for size, choices in ((CORE, CHOICES), (CORE, dual.book.steps), (10 * CORE, dual.book.steps)):
-        size = min(size, dual.book.size)
+    stages = [(min(size, dual.book.size), min(choices, dual.book.steps)) for size, choices in STAGES]
+    for size, choices in dict.fromkeys(stages):
         core = np.sort(np.argpartition(found.margins, size - 1)[:size])
-        steps = _choose(dual, prices, found, core, min(choices, dual.book.steps))
+        steps = _choose(dual, prices, found, core, choices)
         if steps is not None and (dual.weights.slack(dual.book.totals(steps)) >= 0).all():
             return steps
-        if size == dual.book.size and choices >= dual.book.steps:
-            break
     return None
 
 
@@ -65,9 +65,14 @@ def _choose(
     step = best.ravel()
     lawful = np.isfinite(scores[policy, step])
     policy, step = policy[lawful], step[lawful]
-    profit, use = _effects(part, dual.weights, policy, step)
+    use = _effects(part, dual.weights, policy, step)
     fixed = found.slack - _slack_of(part, dual.weights, found.steps[core])
-    chosen = _solve(profit, use, policy, -fixed + ROUNDING * _size(dual), len(core), abs(found.bound))
+    # What a choice leaves of the bound: the score that each policy forgoes, and the price of unused slack.
+    left = scores.max(axis=1)[policy] - scores[policy, step] + prices @ use
+    size = max(abs(found.bound), 1e-300)
+    chosen = _solve(
+        left / size, float(prices @ fixed) / size, use, policy, -fixed + ROUNDING * _size(dual), len(core)
+    )
     if chosen is None:
         return None
     steps = found.steps.copy()
@@ -87,48 +92,66 @@ def _size(dual: Dual) -> Array:
     )
 
 
-def _effects(
-    part: Book, weights: Weights, policy: NDArray[np.int64], step: NDArray[np.int64]
-) -> tuple[Array, Array]:
-    """Give profit, shape (pairs,), and part of each constraint, shape (constraints, pairs)."""
+def _effects(part: Book, weights: Weights, policy: NDArray[np.int64], step: NDArray[np.int64]) -> Array:
+    """Give what each pair of policy and step adds to each constraint, shape (constraints, pairs)."""
     accept = part.accept[step, policy].astype(np.float64)
     price = part.base[policy] * part.multipliers[step]
     cost, segment = part.cost[policy], part.segment[policy]
-    profit = accept * (part.kept[policy] * price - cost)
-    use = (
+    return np.asarray(
         weights.volume[:, segment] * accept
         + weights.cost[:, segment] * (accept * cost)
         + weights.premium[:, segment] * (accept * price)
         + weights.quoted[:, segment] * price
     )
-    return profit, use
 
 
 def _slack_of(part: Book, weights: Weights, steps: NDArray[np.int8]) -> Array:
     """Give what some policies add to each constraint."""
-    use = _effects(part, weights, np.arange(part.size), steps.astype(np.int64))[1]
-    return np.asarray(use.sum(axis=1))
+    return np.asarray(_effects(part, weights, np.arange(part.size), steps.astype(np.int64)).sum(axis=1))
 
 
 def _solve(
-    profit: Array, use: Array, policy: NDArray[np.int64], least: Array, size: int, bound: float
+    left: Array, fixed: float, use: Array, policy: NDArray[np.int64], least: Array, size: int
 ) -> NDArray[np.int64] | None:
-    """Choose one pair per policy: most profit, each constraint at least `least`; give the chosen pairs."""
-    one = coo_array((np.ones(len(policy)), (policy, np.arange(len(policy)))), shape=(size, len(policy)))
+    """Choose one pair per policy: least left of the bound, each constraint at least `least`.
+
+    The last column is a constant (`fixed` less the bound itself): so the objective is the profit of the whole
+    book, and the relative gap at which the search ends is the gap of the certificate.
+
+    Parameters
+    ----------
+    left
+        Share of the bound that each pair leaves, shape (pairs,).
+    fixed
+        Share of the bound that the policies outside the core leave.
+    use
+        What each pair adds to each constraint, shape (constraints, pairs).
+    policy
+        Policy of each pair, shape (pairs,).
+    least
+        Least sum of each constraint, shape (constraints,).
+    size
+        Policies of the core.
+
+    Returns
+    -------
+    ndarray or None
+        The chosen pairs, shape (size,).
+    """
+    pairs = len(policy)
+    one = coo_array((np.ones(pairs), (policy, np.arange(pairs))), shape=(size, pairs + 1))
     scale = np.maximum(np.abs(use).max(axis=1), 1e-300)
-    best = np.zeros(size)
-    np.maximum.at(best, policy, profit)
-    worth = max(float(best.sum()), 1e-300)
+    lowest = np.append(np.zeros(pairs), 1.0)
     done = milp(
-        -profit,
-        integrality=np.ones(len(policy)),
-        bounds=Bounds(0.0, 1.0),
+        SCALE * np.append(left, fixed - 1.0),
+        integrality=np.append(np.ones(pairs), 0.0),
+        bounds=Bounds(lowest, 1.0),
         constraints=[
             LinearConstraint(one.tocsr(), 1.0, 1.0),
-            LinearConstraint(use / scale[:, None], least / scale, np.inf),
+            LinearConstraint(np.pad(use / scale[:, None], ((0, 0), (0, 1))), least / scale, np.inf),
         ],
-        options={"time_limit": SECONDS, "mip_rel_gap": min(GAP * bound / worth, 1e-2)},
+        options={"time_limit": SECONDS, "mip_rel_gap": GAP},
     )
     if done.x is None:
         return None
-    return np.flatnonzero(done.x > 0.5)
+    return np.flatnonzero(done.x[:-1] > 0.5)
