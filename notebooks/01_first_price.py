@@ -30,7 +30,7 @@ from data.store import connect
 from features import default_spec
 from models import attach_profiles, train, training_table
 from models.diagnostics import Units, lift, lorenz, one_way
-from pricing.ladder import build_ladder
+from pricing.ladder import PriceInputs, build_ladder
 from pricing.plan import read_plan
 from pricing.product import read_product
 
@@ -103,7 +103,7 @@ label = pa.table(
 profile = attach_profiles(con, label, product, spec, lake).select(product.profile.inputs).to_pylist()[0]
 scored = result.bundle().score_one({"order_amount": 199.0, "category": "apparel"}, profile)
 plan = read_plan(reference / "plans" / f"{product.plan}.toml")
-ladder = build_ladder(scored.risk_premium_minor, plan, "platform")
+ladder = build_ladder(PriceInputs(scored.risk_premium_minor), plan, "platform")
 
 for reason in scored.reasons[:5]:
     print(f"x {reason.relativity:.2f}  {reason.input}")

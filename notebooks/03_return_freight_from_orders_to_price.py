@@ -31,7 +31,7 @@ from models import FitSettings, attach_profiles, split_rows, train, training_tab
 from models.credibility import fit_two_way
 from models.diagnostics import Units, calibration, lift, one_way
 from models.order_history import read_order_histories
-from pricing.ladder import build_ladder, build_ladders
+from pricing.ladder import PriceInputs, build_ladder, build_ladders
 from pricing.plan import read_plan
 from pricing.product import Profile, read_product
 
@@ -157,7 +157,7 @@ scored = result.bundle().score_one(
     {factor.name: middle[factor.name] for factor in product.factors},
     {name: middle[name] for name in product.profile.inputs},
 )
-ladder = build_ladder(scored.risk_premium_minor, plan, "platform")
+ladder = build_ladder(PriceInputs(scored.risk_premium_minor), plan, "platform")
 for reason in scored.reasons[:5]:
     print(f"x {reason.relativity:.2f}  {reason.input} = {middle[reason.input]}")
 steps = {step.name: step.minor / 100 for step in ladder.steps} | {"price": ladder.price_minor / 100}
@@ -168,7 +168,7 @@ pd.Series(steps, name="CNY").to_frame()
 # corridor or the tails of the model want another look.
 
 # %%
-referred = build_ladders(expected, plan, "platform").refusal != ""
+referred = build_ladders(PriceInputs(expected), plan, "platform").refusal != ""
 print(f"{referred.mean():.1%} of the test covers would be referred, most of them of the riskiest tenth:")
 book["referred"] = referred
 book.groupby("tenth", observed=True)["referred"].mean().to_frame().T.round(3)

@@ -41,7 +41,7 @@ from models.tariff import (
     write_tariff,
 )
 from models.tariff.rows import deviance
-from pricing.ladder import build_ladders
+from pricing.ladder import PriceInputs, build_ladders
 from pricing.plan import read_plan
 from pricing.product import read_product
 
@@ -89,7 +89,9 @@ print(diff(before, after, test.values, test.exposure))
 # Both tariffs under the filed plan: expenses, commission and tax soften the change of the risk premium.
 
 # %%
-old, new = (build_ladders(t.model().risk_premium(test.values), plan, "direct") for t in (before, after))
+old, new = (
+    build_ladders(PriceInputs(t.model().risk_premium(test.values)), plan, "direct") for t in (before, after)
+)
 priced = (old.refusal == "") & (new.refusal == "")
 print(f"{(~priced).sum()} of {len(priced):,} policies lie outside the corridor and go to a person")
 fuel = table.to_pandas().query("fold == 6")["fuel"].to_numpy()[priced]

@@ -5,8 +5,11 @@ PricingError
 ├── RiskError                the risk as described cannot be priced; holds one RiskProblem per field
 ├── UnknownChannelError      the plan has no commission for this channel
 ├── PlanNotEffectiveError    the plan is not in force on the date asked for
-├── TechnicalPremiumError    the risk premium is no number that a price can rest on
-├── CorridorError            the price lies outside what is filed
+├── NoPriceError             a risk that is referred: there is no price that the plan allows
+│   ├── TechnicalPremiumError    the risk premium is no number that a price can rest on
+│   ├── LimitsError              minimum, caps and change at renewal contradict each other for this risk
+│   ├── BelowExpensesError       caps leave less than tax, commission and expenses
+│   └── CorridorError            the price lies outside what is filed
 ├── BookError                a book, a ladder or a constraint that cannot be optimised; one sentence per fault
 ├── ExperimentError          figures of a price test that cannot be, or a log of its versions that was changed
 ├── ExperienceError          parameters or events of experience rating that cannot be
@@ -83,23 +86,81 @@ class RiskError(PricingError):
 
 
 class UnknownChannelError(PricingError):
-    """The rating plan has no commission for this channel."""
+    """The rating plan has no commission for this channel or sub-channel.
 
-    def __init__(self, channel: str, allowed: Iterable[str]) -> None:
+    Attributes
+    ----------
+    channel
+        What was named; None where a sub-channel is needed and none was.
+    field, code
+        `channel` or `sub_channel`, and `unknown` or `missing`.
+    allowed
+        What the plan has; empty where a channel has no sub-channels.
+    """
+
+    def __init__(
+        self, channel: str | None, allowed: Iterable[str], *, field: str = "channel", of: str = ""
+    ) -> None:
         self.channel = channel
+        self.field = field
+        self.code = "missing" if channel is None else "unknown"
         self.allowed = tuple(sorted(allowed))
-        super().__init__(f"channel {channel!r} is not in the plan; allowed: {', '.join(self.allowed)}")
+        named = (
+            f"{field} {channel!r} is not" if channel is not None else f"no {field} is named, and one must be,"
+        )
+        where = f" of channel {of!r}" if of else ""
+        super().__init__(
+            f"{named} in the plan{where}; allowed: {', '.join(self.allowed) or 'none, leave it out'}"
+        )
 
 
 class PlanNotEffectiveError(PricingError):
     """The rating plan is not in force on the date asked for."""
 
 
-class TechnicalPremiumError(PricingError):
+class NoPriceError(PricingError):
+    """There is no price that the plan allows; the risk is referred to a person.
+
+    Attributes
+    ----------
+    kind
+        Which of its kinds, as a batch marks the row.
+    """
+
+    kind = ""
+
+
+class TechnicalPremiumError(NoPriceError):
     """The risk premium is no number that a price can rest on (NaN, infinite, negative or too large)."""
 
+    kind = "technical_premium"
 
-class CorridorError(PricingError):
+
+class LimitsError(NoPriceError):
+    """Minimum premium, maximum, cover cap and change at renewal leave no price for this risk."""
+
+    kind = "limits"
+
+    def __init__(self, lowest_minor: int, highest_minor: int, plan: str) -> None:
+        super().__init__(
+            f"plan {plan} allows this risk no price: at least {lowest_minor} minor units (minimum premium, "
+            f"largest fall at renewal) and at most {highest_minor} (maximum premium, cover, largest rise)"
+        )
+
+
+class BelowExpensesError(NoPriceError):
+    """Caps and multipliers leave less than tax, commission and expenses."""
+
+    kind = "below_expenses"
+
+    def __init__(self, price_minor: int, plan: str) -> None:
+        super().__init__(
+            f"price of {price_minor} minor units leaves nothing for claims after tax, commission and "
+            f"expenses of plan {plan}"
+        )
+
+
+class CorridorError(NoPriceError):
     """The price lies outside what is filed; it is refused, never clipped.
 
     Attributes
@@ -109,6 +170,8 @@ class CorridorError(PricingError):
     plan
         Identity of the rating plan.
     """
+
+    kind = "corridor"
 
     def __init__(self, price_minor: int, lowest_minor: int, highest_minor: int, plan: str) -> None:
         self.price_minor = price_minor

@@ -27,9 +27,30 @@ def divide_half_even(numerator: Integers, denominator: int) -> Integers:
     int or ndarray
         Of the shape of `numerator`.
     """
-    quotient = numerator // denominator
-    twice = 2 * (numerator - quotient * denominator)
-    return quotient + ((twice > denominator) | ((twice == denominator) & (quotient % 2 == 1)))
+    quotient, rest = divmod(numerator, denominator)
+    return quotient + ((2 * rest + (quotient & 1)) > denominator)
+
+
+def multiply_divide(value: Integers, numerator: Integers, denominator: int) -> Integers:
+    """Multiply by a fraction and round to the nearest integer, ties to even; the product may exceed 64 bits.
+
+    Parameters
+    ----------
+    value
+        Integer or array of integers of any sign.
+    numerator, denominator
+        Fraction, the numerator an integer or of the shape of `value`; the denominator is positive, and
+        `numerator * denominator` as well as the result fit in int64.
+
+    Returns
+    -------
+    int or ndarray
+        Of the shape of `value`.
+    """
+    whole, rest = divmod(value, denominator)
+    quotient, rest = divmod(rest * numerator, denominator)
+    quotient = quotient + whole * numerator
+    return quotient + ((2 * rest + (quotient & 1)) > denominator)
 
 
 def divide_half_up(numerator: Integers, denominator: int) -> Integers:
@@ -45,8 +66,22 @@ def divide_up(numerator: Integers, denominator: int) -> Integers:
 ROUNDING = {"half_even": divide_half_even, "half_up": divide_half_up, "up": divide_up}
 
 
-def at_least(value: Integers, floor: int) -> Integers:
+def at_least(value: Integers, floor: Integers) -> Integers:
     """Give the larger of a value and a floor."""
-    if isinstance(value, np.ndarray):
-        return np.maximum(value, floor)
-    return max(value, floor)
+    if isinstance(value, int) and isinstance(floor, int):
+        return max(value, floor)
+    return np.maximum(value, floor)
+
+
+def at_most(value: Integers, ceiling: Integers) -> Integers:
+    """Give the smaller of a value and a ceiling."""
+    if isinstance(value, int) and isinstance(ceiling, int):
+        return min(value, ceiling)
+    return np.minimum(value, ceiling)
+
+
+def choose(condition: bool | NDArray[np.bool_], this: Integers, that: Integers) -> Integers:
+    """Give one value where a condition holds and another where it does not."""
+    if isinstance(condition, bool):
+        return this if condition else that
+    return np.where(condition, this, that)

@@ -367,6 +367,11 @@ class Product(Frozen):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
+    def cover_amount(self) -> str:
+        """What the cover pays at most, major units: its limit or its benefit."""
+        return self.cover.limit or self.cover.benefit or "0"
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of all model inputs: rating factors, profile features, fitted features."""
         return tuple(factor.name for factor in self.factors) + self.profile.inputs

@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.bundle import PREMIUM
-from pricing.ladder import STEP_NAMES, build_ladders
+from pricing.errors import UnknownChannelError
+from pricing.ladder import LARGEST_EXPIRING_MINOR, STEP_NAMES, build_ladders, settle
+from serving.batch_inputs import batch_inputs
 from serving.engine import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from pricing.ladder import StepName
     from pricing.product import Product
     from pricing.rules import Rule
+    from serving.batch_inputs import Sales
     from serving.engine import InService
 
 FACT_COLUMNS = (
@@ -36,6 +39,8 @@ PRICE_SCHEMA = pa.schema(
         pa.field("risk_premium_minor", pa.float64()),
         *(pa.field(f"step_{name}_minor", pa.int64()) for name in STEP_NAMES),
         pa.field("price_minor", pa.int64()),
+        pa.field("tax_due_minor", pa.int64()),
+        pa.field("commission_due_minor", pa.int64()),
     ]
 )
 
@@ -43,7 +48,7 @@ PRICE_SCHEMA = pa.schema(
 def decide_batch(
     service: InService,
     batch: pa.RecordBatch,
-    channels: Sequence[str | None],
+    sales: Sales,
     ids: Mapping[str, pa.Array] | None = None,
 ) -> pa.RecordBatch:
     """Price every row of a batch.
@@ -54,8 +59,8 @@ def decide_batch(
         What prices the product.
     batch
         Rating factors, profile features and `customer.*` facts by name.
-    channels
-        Sales channel of each row; a channel that the plan lacks refuses the row.
+    sales
+        How each row is sold; a channel or sub-channel that the plan lacks refuses the row.
     ids
         By name, the ids whose history the product prices; a null refuses the row.
 
@@ -64,35 +69,40 @@ def decide_batch(
     pyarrow.RecordBatch
         Shape (n,): `status` (`quoted`, `referred`, `declined`, or `refused` for a row that is no valid risk),
         `codes` (why, separated by `;`), the risk premium as the model gave it, each ladder step
-        (`step_<name>_minor`; they add up to the price) and the price, minor units.
+        (`step_<name>_minor`; they add up to the price, and are 0 where the plan does not have them), the
+        price, and what is owed of it as tax and commission, minor units.
     """
     size = batch.num_rows
     codes: list[list[str]] = [[] for _ in range(size)]
     status = np.zeros(size, dtype=np.int64)
     scores = service.bundle.score(batch).column(PREMIUM)
-    readable = _mark_refused(service, batch, scores, channels, ids or {}, codes, status)
+    readable = _mark_refused(service, batch, scores, sales, ids or {}, codes, status)
     scored = readable & ~_apply_rules(service.product, batch, readable, codes, status)
     premium = np.where(scored, scores.fill_null(np.nan).to_numpy(zero_copy_only=False), np.nan)
-    steps: dict[StepName, NDArray[np.int64]] = {name: np.zeros(size, dtype=np.int64) for name in STEP_NAMES}
-    price = np.zeros(size, dtype=np.int64)
-    for channel in service.plan.commission:
-        own = np.flatnonzero(scored & np.array([each == channel for each in channels]))
-        ladders = build_ladders(premium[own], service.plan, channel)
-        price[own] = ladders.price_minor
-        for name in STEP_NAMES:
-            steps[name][own] = ladders.steps[name]
+    inputs = batch_inputs(service.product, service.plan, batch, premium, sales)
+    columns = {name: np.zeros(size, dtype=np.int64) for name in PRICE_SCHEMA.names[3:]}
+    outlets = sales.outlets
+    for outlet in service.plan.outlets:
+        own = np.flatnonzero(scored & np.array([each == outlet for each in outlets], dtype=bool))
+        ladders = build_ladders(inputs.take(own), service.plan, *outlet)
+        owed = settle(ladders.price_minor, service.plan.terms(*outlet))
+        columns["price_minor"][own] = ladders.price_minor
+        columns["tax_due_minor"][own] = owed.tax_minor
+        columns["commission_due_minor"][own] = owed.commission_minor
+        for name, minor in ladders.steps.items():
+            columns[f"step_{name}_minor"][own] = minor
         for row, kind in zip(own.tolist(), ladders.refusal, strict=True):
             if kind:
                 codes[row].append(refusal(kind).code)
                 status[row] = STATUS.index("referred")
-    return _assemble(status, codes, premium, steps, price)
+    return _assemble(status, codes, premium, columns)
 
 
 def _mark_refused(
     service: InService,
     batch: pa.RecordBatch,
     scores: pa.Array,
-    channels: Sequence[str | None],
+    sales: Sales,
     ids: Mapping[str, pa.Array],
     codes: list[list[str]],
     status: NDArray[np.int64],
@@ -102,17 +112,32 @@ def _mark_refused(
     bad = np.flatnonzero(refused).tolist()
     for row, problems in zip(bad, service.bundle.encoding.problems(batch, bad), strict=True):
         codes[row].extend(f"{problem.field}:{problem.code}" for problem in problems)
-    for row, channel in enumerate(channels):
-        if channel not in service.plan.commission:
-            codes[row].append("channel:unknown")
+    strangers = {outlet: _stranger(service, outlet) for outlet in set(sales.outlets)}
+    for row, outlet in enumerate(sales.outlets):
+        if strangers[outlet]:
+            codes[row].append(strangers[outlet])
             refused[row] = True
-    for name, column in ids.items():
-        unnamed = column.is_null().to_numpy(zero_copy_only=False)
-        for row in np.flatnonzero(unnamed).tolist():
-            codes[row].append(f"{name}:missing")
-        refused |= unnamed
+    faults = {f"{name}:missing": column.is_null() for name, column in ids.items()}
+    if sales.expiring is not None:
+        faults["expiring_premium_minor:below"] = pc.less(sales.expiring, 1)
+        faults["expiring_premium_minor:above"] = pc.greater(sales.expiring, LARGEST_EXPIRING_MINOR)
+    for fault, rows in faults.items():
+        marked = pc.fill_null(rows, False).to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(marked).tolist():
+            codes[row].append(fault)
+        refused |= marked
     status[refused] = STATUS.index("refused")
     return ~refused
+
+
+def _stranger(service: InService, outlet: tuple[str | None, str | None]) -> str:
+    """Give the code of a channel or sub-channel that the plan lacks; empty for one that it has."""
+    channel, sub_channel = outlet
+    try:
+        service.plan.terms(channel or "", sub_channel)
+    except UnknownChannelError as error:
+        return f"{error.field}:{error.code}"
+    return ""
 
 
 def _apply_rules(
@@ -152,15 +177,13 @@ def _assemble(
     status: NDArray[np.int64],
     codes: list[list[str]],
     premium: NDArray[np.float64],
-    steps: dict[StepName, NDArray[np.int64]],
-    price: NDArray[np.int64],
+    columns: Mapping[str, NDArray[np.int64]],
 ) -> pa.RecordBatch:
     unpriced = status != STATUS.index("quoted")
-    columns = [
+    arrays = [
         pa.array([STATUS[code] for code in status], pa.string()),
         pa.array([";".join(row) for row in codes], pa.string()),
         pa.array(premium, mask=~np.isfinite(premium)),
-        *(pa.array(steps[name], mask=unpriced) for name in STEP_NAMES),
-        pa.array(price, mask=unpriced),
+        *(pa.array(minor, mask=unpriced) for minor in columns.values()),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=PRICE_SCHEMA)
+    return pa.RecordBatch.from_arrays(arrays, schema=PRICE_SCHEMA)

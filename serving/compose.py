@@ -51,18 +51,16 @@ def product_plan(product: Product, folder: Path) -> RatingPlan:
     Raises
     ------
     DefinitionError
-        If the plan is missing, or made for another product or currency.
+        If the plan is missing, made for another product or currency, or does not fit its factors.
     """
     path = folder / f"{product.plan}.toml"
     if not path.is_file():
         hint = nearest(product.plan, [other.stem for other in folder.glob("*.toml")])
         raise DefinitionError(path.name, [f"there is no such rating plan in {folder} ({hint})"])
     plan = read_plan(path)
-    if (plan.product, plan.currency) != (product.code, product.currency):
-        raise DefinitionError(
-            path.name,
-            [f"made for {plan.product} in {plan.currency}; {product.code} in {product.currency} names it"],
-        )
+    problems = plan.product_problems(product)
+    if problems:
+        raise DefinitionError(path.name, problems)
     return plan
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pricing.errors import CorridorError, TechnicalPremiumError
-from pricing.ladder import build_ladder
+from pricing.errors import NoPriceError
+from pricing.ladder import PriceInputs, build_ladder
 from pricing.rules import Outcome, failed_rules
 from serving.texts import REFERRAL_TEXTS
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from pricing.product import Product
     from pricing.rules import Fact
 
+REFERRALS = {
+    "technical_premium": "risk_premium_unusable",
+    "limits": "limits_contradict",
+    "below_expenses": "price_below_expenses",
+    "corridor": "price_outside_corridor",
+}
 Status = Literal["quoted", "referred", "declined"]
 
 
@@ -41,6 +47,23 @@ class InService:
     bundle: Bundle
     model_version: str
     model_hash: str
+
+
+@dataclass(frozen=True)
+class Sale:
+    """How a cover is sold.
+
+    Attributes
+    ----------
+    channel, sub_channel
+        Through whom, as the plan names them.
+    expiring_minor
+        Price of the cover that is renewed, minor units; 0 for new business.
+    """
+
+    channel: str
+    sub_channel: str | None = None
+    expiring_minor: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +91,7 @@ def decide(
     risk: Mapping[str, FactorValue],
     profile: Mapping[str, Value],
     facts: Mapping[str, Fact],
-    channel: str,
+    sale: Sale,
 ) -> Decision:
     """Apply the rules, score the risk and build its price.
 
@@ -82,28 +105,40 @@ def decide(
         Values of the product's profile features.
     facts
         What is known of the customer, for the rules.
-    channel
-        Sales channel, one of the plan's.
+    sale
+        Through whom it is sold, and what it renews.
 
     Raises
     ------
     UnknownChannelError
         If the plan has no commission for the channel.
     """
-    service.plan.terms(channel)
+    service.plan.terms(sale.channel, sale.sub_channel)
     outcomes = rule_outcomes(service.product, risk, profile, facts)
     if any(outcome.effect == "decline" for outcome in outcomes):
         return Decision("declined", outcomes, None, None)
     scored = service.bundle.score_one(risk, profile)
+    inputs = price_inputs(service, risk, scored, sale)
     try:
-        ladder = build_ladder(scored.risk_premium_minor, service.plan, channel)
-    except CorridorError:
-        return Decision("referred", (*outcomes, refusal("corridor")), scored, None)
-    except TechnicalPremiumError:
-        return Decision("referred", (*outcomes, refusal("technical_premium")), scored, None)
+        ladder = build_ladder(inputs, service.plan, sale.channel, sale.sub_channel)
+    except NoPriceError as error:
+        return Decision("referred", (*outcomes, refusal(error.kind)), scored, None)
     if outcomes:
         return Decision("referred", outcomes, scored, None)
     return Decision("quoted", (), scored, ladder)
+
+
+def price_inputs(
+    service: InService, risk: Mapping[str, FactorValue], scored: Scored, sale: Sale
+) -> PriceInputs:
+    """Gather what the ladder of one risk is built from; `batch_inputs` does the same for columns."""
+    plan = service.plan
+    return PriceInputs(
+        risk_premium_minor=scored.risk_premium_minor,
+        relativities=plan.relativities_of(risk),
+        cover_minor=plan.cover_of(service.product, risk),
+        expiring_minor=sale.expiring_minor,
+    )
 
 
 def rule_outcomes(
@@ -115,6 +150,6 @@ def rule_outcomes(
 
 
 def refusal(kind: str) -> Outcome:
-    """Give the outcome of a price that cannot be right (`corridor` or `technical_premium`)."""
-    code = {"corridor": "price_outside_corridor", "technical_premium": "risk_premium_unusable"}[kind]
+    """Give the outcome of a price that cannot be (`kind` of a `NoPriceError`)."""
+    code = REFERRALS[kind]
     return Outcome(code, "refer", REFERRAL_TEXTS[code])

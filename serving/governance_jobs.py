@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from data.store import connect
 from models.errors import RegistryError
@@ -18,6 +19,7 @@ from models.tariff.proposal import tariff_of, tariff_rows
 from models.tariff.tariff import Source
 from models.versions import judge_bundles
 from pricing.ladder import build_ladders
+from serving.batch_inputs import Sales, batch_inputs
 from serving.compose import find_product, product_plan
 from serving.tables import product_table
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from features.spec import FeatureSpec
@@ -191,13 +192,15 @@ def _prices(
     if against is None:
         return np.empty(0), np.empty(0), {}
     old = stored_model(settings, product.code, against).bundle.model
-    channel = next(iter(plan.commission))
-    prices = [
-        build_ladders(model.risk_premium(judged.matrix), plan, channel).price_minor.astype(np.float64)
-        for model in (old, filed.bundle.model)
-    ]
-    rows = (prices[0] > 0) & (prices[1] > 0)
-    return prices[0][rows], prices[1][rows], {name: banded(factors[name][rows]) for name in factors}
+    outlet, rows = plan.outlets[0], len(factors)
+    batch = pa.RecordBatch.from_pandas(factors, preserve_index=False)
+    prices = []
+    for model in (old, filed.bundle.model):
+        premium = model.risk_premium(judged.matrix)
+        inputs = batch_inputs(product, plan, batch, premium, Sales([outlet[0]] * rows))
+        prices.append(build_ladders(inputs, plan, *outlet).price_minor.astype(np.float64))
+    both = (prices[0] > 0) & (prices[1] > 0)
+    return prices[0][both], prices[1][both], {name: banded(factors[name][both]) for name in factors}
 
 
 def decoded(encoding: Encoding, matrix: Array) -> pd.DataFrame:

@@ -43,10 +43,14 @@ def _risk_items(error: RiskError) -> list[ProblemItem]:
 
 
 def _channel_items(error: UnknownChannelError) -> list[ProblemItem]:
-    allowed = "one of " + ", ".join(error.allowed)
+    allowed = "one of " + ", ".join(error.allowed) if error.allowed else "none; leave it out"
     return [
         ProblemItem(
-            pointer="/channel", code="unknown", detail=str(error), value=error.channel, allowed=allowed
+            pointer=f"/{error.field}",
+            code=error.code,
+            detail=str(error),
+            value=error.channel,
+            allowed=allowed,
         )
     ]
 

@@ -15,6 +15,7 @@ from data.store import open_writer, scan_batches, sql_text
 from models.fitted import history_keys, purposes_of
 from models.training_table import attach_profiles
 from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
+from serving.batch_inputs import Sales
 from serving.errors import PortfolioError
 from serving.results import draft_of, publish, sweep
 
@@ -34,6 +35,7 @@ CARRIED = {
     "policy_id": pa.int64(),
     "product": pa.string(),
     "channel": pa.string(),
+    "sub_channel": pa.string(),
     "premium_minor": pa.int64(),
 }
 CARRIED_SCHEMA = pa.schema(
@@ -121,7 +123,8 @@ def reprice(
     ----------
     portfolio
         Parquet file (or folder of a table): `product`, `channel`, the rating factors, `customer_id` and
-        `seller_id` where history is priced; `policy_id` and `premium_minor` are carried along.
+        `seller_id` where history is priced, `sub_channel` where the plan has some, `premium_minor` (null for
+        new business) where it caps the change at renewal; `policy_id` and `premium_minor` are carried along.
     out
         Folder of the result. A result that is already there is replaced in one step, by a whole one.
     services
@@ -234,6 +237,8 @@ def _check_types(portfolio: Path, batch: pa.RecordBatch) -> None:
 
 def _check_columns(portfolio: Path, service: InService, spec: FeatureSpec, schema: pa.Schema) -> None:
     needed = [*(factor.name for factor in service.product.factors), *needed_ids(service, spec)]
+    if service.plan.renewal_cap is not None:
+        needed.append("premium_minor")
     absent = [name for name in needed if name not in schema.names]
     if absent:
         raise PortfolioError(
@@ -362,9 +367,19 @@ def price_batches(
             done[code] += len(rows)
             ids = {name: own.column(name) for name in needed_ids(services[code], spec)}
             risks = _risks(services[code], own, history)
-            decided = decide_batch(services[code], risks, own.column("channel").to_pylist(), ids)
+            decided = decide_batch(services[code], risks, _sales(services[code], own), ids)
             yield PricedBatch(rows + first, own, risks, decided)
         first += batch.num_rows
+
+
+def _sales(service: InService, own: pa.RecordBatch) -> Sales:
+    """Read how each row is sold; the premium before is the expiring one where the plan caps the change."""
+    names = own.schema.names
+    return Sales(
+        own.column("channel").to_pylist(),
+        own.column("sub_channel").to_pylist() if "sub_channel" in names else None,
+        pc.cast(own.column("premium_minor"), pa.int64()) if service.plan.renewal_cap is not None else None,
+    )
 
 
 def _risks(service: InService, own: pa.RecordBatch, history: pa.Table) -> pa.RecordBatch:

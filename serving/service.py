@@ -9,7 +9,7 @@ from uuid import uuid4
 from models.recommend import rank
 from pricing.factors import read_risk
 from serving import views
-from serving.engine import decide
+from serving.engine import Sale, decide
 from serving.errors import (
     MissingEntityError,
     UnknownCustomerError,
@@ -93,12 +93,13 @@ class QuoteService:
         service = self._in_service(request.product)
         now = self._clock()
         service.plan.check_effective(now.date())
-        service.plan.terms(request.channel)
+        service.plan.terms(request.channel, request.sub_channel)
         risk = read_risk(service.product.factors, request.risk)
         withdrawn = self._withdrawn(request.customer_id, request.withdrawn_purposes)
         profile = self._profile(request, risk, now, withdrawn)
         facts, known = self._facts(request.customer_id, now)
-        decision = decide(service, risk, profile, facts, request.channel)
+        sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0)
+        decision = decide(service, risk, profile, facts, sale)
         quote = views.quote_view(
             quote_id=str(uuid4()),
             request=request,

@@ -13,11 +13,20 @@ if TYPE_CHECKING:
 
 STEP_LABELS: dict[StepName, Text] = {
     "risk_premium": Text(en="Risk premium", zh="风险保费"),
+    "experience": Text(en="Own claims", zh="自身赔付经验"),
+    "relativities": Text(en="Rating factors of the plan", zh="费率因子"),
+    "claims_inflation": Text(en="Claims inflation", zh="赔付通胀"),
+    "reinsurance": Text(en="Reinsurance", zh="再保险成本"),
     "fixed_expense": Text(en="Fixed expense", zh="固定费用"),
     "variable_expense": Text(en="Variable expense", zh="变动费用"),
     "commission": Text(en="Commission", zh="渠道佣金"),
     "margin": Text(en="Margin", zh="预定利润"),
     "minimum_premium": Text(en="Up to the minimum premium", zh="补足最低保费"),
+    "price_policy": Text(en="Price policy", zh="定价策略"),
+    "price_test": Text(en="Price test", zh="价格测试"),
+    "renewal_cap": Text(en="Change at renewal held to the cap", zh="续保调价上下限"),
+    "cover_cap": Text(en="Held to the share of the cover amount", zh="保费占保额上限"),
+    "maximum_premium": Text(en="Down to the maximum premium", zh="降至最高保费"),
     "tax": Text(en="Tax", zh="税费"),
     "rounding": Text(en="Rounding", zh="取整"),
 }
@@ -26,11 +35,30 @@ REFERRAL_TEXTS: dict[str, Text] = {
     "price_outside_corridor": Text(
         en="The price lies outside what is filed; a person decides.", zh="价格超出备案区间，需人工审核。"
     ),
+    "limits_contradict": Text(
+        en="Minimum premium, caps and change at renewal leave no price; a person decides.",
+        zh="最低保费、上限与续保调价限制相互矛盾，需人工审核。",
+    ),
+    "price_below_expenses": Text(
+        en="Tax, commission and expenses would take the whole price; a person decides.",
+        zh="价格不足以覆盖税费、佣金与费用，需人工审核。",
+    ),
     "risk_premium_unusable": Text(
         en="The model gives no usable risk premium; a person decides.",
         zh="模型未给出可用的风险保费，需人工审核。",
     ),
 }
+
+
+def cap_text(name: StepName, before_minor: int, after_minor: int) -> Text:
+    """Say in a sentence what a cap that binds does to the premium; both before tax, minor units."""
+    change = abs(after_minor - before_minor) / max(before_minor, 1) * 100
+    label = STEP_LABELS[name]
+    up = after_minor > before_minor
+    return Text(
+        en=f"{label.en}: {'raises' if up else 'lowers'} the premium by {change:.1f} %",
+        zh=f"{label.zh}：保费{'上升' if up else '下降'}{change:.1f}%",
+    )
 
 
 def reason_text(label: Text, value: Value | str, unit: str, relativity: float) -> Text:

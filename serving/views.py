@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from models.fitted import FITTED
 from pricing.errors import TechnicalPremiumError
 from pricing.factors import NumberFactor, Text
+from pricing.ladder import CAPS, settle
 from pricing.money import from_minor
 from pricing.score import score
-from serving.texts import STEP_LABELS, reason_text
+from serving.texts import STEP_LABELS, cap_text, reason_text
 from serving.wire import (
     CustomerScore,
     CustomerSegment,
@@ -29,6 +30,7 @@ from serving.wire import (
     RiskProfile,
     RiskScore,
     RuleOutcome,
+    Settled,
     Versions,
 )
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from models.recommend import Ranking
     from models.segments import Segment
     from pricing.factors import Factor, FactorValue
+    from pricing.ladder import Ladder, Step
+    from pricing.plan import ChannelTerms
     from pricing.product import Product
     from pricing.rules import Outcome
     from serving.engine import Decision, InService
@@ -72,11 +76,14 @@ def quote_view(
     """Put a decision into the form in which it is answered and stored."""
     ladder = decision.ladder
     currency = service.product.currency
+    terms = service.plan.terms(request.channel, request.sub_channel)
     return Quote(
         quote_id=quote_id,
         status=decision.status,
         product=request.product,
         channel=request.channel,
+        sub_channel=request.sub_channel,
+        expiring_premium_minor=request.expiring_premium_minor,
         customer_id=request.customer_id,
         seller_id=request.seller_id,
         customer_known=customer_known,
@@ -85,8 +92,9 @@ def quote_view(
         as_of=created_at,
         price=None if ladder is None else money(ladder.price_minor, currency),
         score=_score(service.product, decision),
-        ladder=[] if ladder is None else [_step(step.name, step.minor, currency) for step in ladder.steps],
-        reasons=_reasons(service.product, decision, spec, {**profile, **risk}),
+        ladder=[] if ladder is None else [_step(step, currency, terms.payee) for step in ladder.steps],
+        settlement=None if ladder is None else _settled(ladder.price_minor, terms, currency),
+        reasons=_reasons(service.product, decision, spec, {**profile, **risk}) + _caps(ladder),
         outcomes=[_outcome(outcome) for outcome in decision.outcomes],
         risk={name: _finite(value) for name, value in risk.items()},
         profile=dict(profile),
@@ -100,10 +108,35 @@ def money(minor: int, currency: str) -> MoneyAmount:
     return MoneyAmount(amount=from_minor(minor, currency), minor=minor, currency=currency)
 
 
-def _step(name: Any, minor: int, currency: str) -> LadderStep:  # noqa: ANN401 - a StepName
+def _step(step: Step, currency: str, payee: str) -> LadderStep:
     return LadderStep(
-        step=name, label=local(STEP_LABELS[name]), amount=from_minor(minor, currency), minor=minor
+        step=step.name,
+        label=local(STEP_LABELS[step.name]),
+        amount=from_minor(step.minor, currency),
+        minor=step.minor,
+        payee=payee if step.name == "commission" else None,
     )
+
+
+def _settled(price_minor: int, terms: ChannelTerms, currency: str) -> Settled:
+    owed = settle(price_minor, terms)
+    return Settled(
+        payee=terms.payee,
+        tax=money(int(owed.tax_minor), currency),
+        commission=money(int(owed.commission_minor), currency),
+        kept=money(int(owed.kept_minor), currency),
+    )
+
+
+def _caps(ladder: Ladder | None) -> list[Reason]:
+    """Name the caps that bind."""
+    found, total = [], 0
+    for step in () if ladder is None else ladder.steps:
+        before, total = total, total + step.minor
+        if step.name in CAPS and step.minor:
+            text = local(cap_text(step.name, before, total))
+            found.append(Reason(input=step.name, value=None, relativity=total / max(before, 1), text=text))
+    return found
 
 
 def _score(product: Product, decision: Decision) -> RiskScore | None:
@@ -257,6 +290,11 @@ def product_view(service: InService, needs: Iterable[str]) -> ProductInfo:
         needs=[name for name in needs if name not in factors],
         factors=[_factor(factor) for factor in product.factors],
         channels=sorted(service.plan.commission),
+        sub_channels={
+            channel: sorted(own)
+            for channel, own in sorted(service.plan.commission.items())
+            if isinstance(own, dict)
+        },
         plan=service.plan.code,
         model_version=service.model_version,
     )

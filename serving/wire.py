@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from pricing.ladder import LARGEST_EXPIRING_MINOR
+
 LARGEST_INTEGER = 2**63 - 1
 LONGEST_TEXT = 200
 
@@ -61,6 +63,13 @@ class QuoteRequest(Wire):
 
     product: Code = Field(description="Code of the product, see GET /v1/products.")
     channel: Code = Field(description="Sales channel; it must be one of the rating plan's.")
+    sub_channel: Code | None = Field(
+        None, description="Who sells within the channel, where the plan names them: GET /v1/products."
+    )
+    expiring_premium_minor: Annotated[int, Field(ge=1, le=LARGEST_EXPIRING_MINOR)] | None = Field(
+        None,
+        description="At renewal, the price of the cover that expires, minor units; absent: new business.",
+    )
     customer_id: Identity | None = Field(None, description="Who buys; needed where history is priced.")
     seller_id: Identity | None = Field(None, description="Who sells the goods (per-order covers).")
     withdrawn_purposes: list[Code] = Field(
@@ -89,10 +98,20 @@ class LadderStep(Wire):
     label: LocalText
     amount: str
     minor: int
+    payee: str | None = Field(None, description="Of the commission: `channel` or `channel/sub_channel`.")
+
+
+class Settled(Wire):
+    """What is owed of a price as it was charged; tax, commission and the rest add up to it."""
+
+    payee: str = Field(description="Who gets the commission: `channel` or `channel/sub_channel`.")
+    tax: MoneyAmount
+    commission: MoneyAmount
+    kept: MoneyAmount
 
 
 class Reason(Wire):
-    """What one input does to the risk premium."""
+    """What one input does to the risk premium, or a cap that binds (named as its step) to the premium."""
 
     input: str
     value: float | str | None
@@ -138,6 +157,8 @@ class Quote(Wire):
     status: Literal["quoted", "referred", "declined", "expired"]
     product: str
     channel: str
+    sub_channel: str | None = None
+    expiring_premium_minor: int | None = None
     customer_id: int | None
     seller_id: int | None
     customer_known: bool
@@ -146,6 +167,7 @@ class Quote(Wire):
     as_of: datetime
     price: MoneyAmount | None
     ladder: list[LadderStep]
+    settlement: Settled | None = None
     score: RiskScore | None = None
     reasons: list[Reason]
     outcomes: list[RuleOutcome]
@@ -269,6 +291,9 @@ class ProductInfo(Wire):
     needs: list[str] = Field(description="Fields that say whose history is priced: customer_id, seller_id.")
     factors: list[FactorInfo]
     channels: list[str]
+    sub_channels: dict[str, list[str]] = Field(
+        default_factory=dict, description="By channel, the sub-channels of which one must be named."
+    )
     plan: str
     model_version: str
 

@@ -477,9 +477,12 @@ def test_a_changed_plan_takes_its_product_out_of_service_and_leaves_the_others(i
 # Raised where no request is answered, or turned into an outcome of a quote before it gets to a route.
 NOT_OVER_HTTP = {
     "BookError": "the optimiser runs in notebooks and batches",
+    "BelowExpensesError": "becomes the outcome price_below_expenses",
     "CorridorError": "becomes the outcome price_outside_corridor",
     "ExperimentError": "refused when experiments are read, or in batches",
     "ExperienceError": "experience rating runs in notebooks and batches",
+    "LimitsError": "becomes the outcome limits_contradict",
+    "NoPriceError": "becomes an outcome, by its kind",
     "InfeasibleError": "the optimiser runs in notebooks and batches",
     "TechnicalPremiumError": "becomes the outcome risk_premium_unusable",
     "CurrencyError": "refused when definitions are read",

@@ -16,11 +16,11 @@ from models.registry import Registry
 from models.tariff import read_tariff
 from models.tariff.proposal import ATTACHMENT
 from pricing.factors import read_risk
-from pricing.ladder import build_ladder
+from pricing.ladder import PriceInputs, build_ladder
 from pricing.product import read_product
 from serving.cli import app
 from serving.compose import product_plan
-from serving.engine import InService, decide
+from serving.engine import InService, Sale, decide
 from serving.settings import Settings
 
 # One worker trains once for all three.
@@ -88,12 +88,12 @@ def price(root: Path, version: str, risk: dict[str, object]):
     product = read_product(root / "products" / "motor_fr.toml")
     plan = product_plan(product, settings.plans)
     service = InService(product, plan, bundle, version, artifact_hash)
-    decision = decide(service, read_risk(product.factors, risk), {}, {}, "direct")
+    decision = decide(service, read_risk(product.factors, risk), {}, {}, Sale("direct"))
     assert decision.scored is not None
     assert decision.ladder is not None
     assert (
         decision.ladder.price_minor
-        == build_ladder(decision.scored.risk_premium_minor, plan, "direct").price_minor
+        == build_ladder(PriceInputs(decision.scored.risk_premium_minor), plan, "direct").price_minor
     )
     return bundle, decision
 

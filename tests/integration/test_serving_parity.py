@@ -20,7 +20,7 @@ from features.profiles import build_profiles
 from models.registry import Registry
 from models.training_table import attach_profiles
 from pricing.errors import CorridorError, TechnicalPremiumError
-from pricing.ladder import STEP_NAMES, build_ladder
+from pricing.ladder import STEP_NAMES, PriceInputs, build_ladder
 from pricing.plan import read_plan
 from serving.api import create_app
 from serving.compose import load_services, open_service
@@ -167,7 +167,7 @@ def by_api(insurer, client: TestClient, table: pa.Table) -> list[dict[str, Any]]
                 "codes": [outcome["code"] for outcome in given["outcomes"]],
                 "premium": store.get(given["quote_id"]).body["risk_premium_minor"],
                 "price": given["price"] and given["price"]["minor"],
-                "steps": {step["step"]: step["minor"] for step in given["ladder"]},
+                "steps": {step["step"]: step["minor"] for step in given["ladder"] if step["minor"]},
             }
         )
     store.close()
@@ -195,11 +195,7 @@ def by_batch(insurer, services, table: pa.Table, folder: Path) -> list[dict[str,
             "codes": row["codes"].split(";") if row["codes"] else [],
             "premium": row["risk_premium_minor"],
             "price": row["price_minor"],
-            "steps": {
-                name: row[f"step_{name}_minor"]
-                for name in STEP_NAMES
-                if row[f"step_{name}_minor"] is not None
-            },
+            "steps": {name: row[f"step_{name}_minor"] for name in STEP_NAMES if row[f"step_{name}_minor"]},
         }
         for row in rows
     ]
@@ -223,7 +219,7 @@ def by_notebook(insurer, product: Product, table: pa.Table) -> list[tuple[float 
             found.append((premium, None))
             continue
         try:
-            found.append((premium, build_ladder(premium, plan, channel).price_minor))
+            found.append((premium, build_ladder(PriceInputs(premium), plan, channel).price_minor))
         except (CorridorError, TechnicalPremiumError):
             found.append((premium, None))
     return found

@@ -16,11 +16,12 @@ from models.training import train
 from pricing.definitions import parse_definition
 from pricing.errors import RiskError
 from pricing.factors import read_risk
-from pricing.ladder import STEP_NAMES
+from pricing.ladder import STEP_NAMES, settle
 from pricing.plan import RatingPlan
 from pricing.product import parse_product
 from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
-from serving.engine import InService, decide
+from serving.batch_inputs import Sales
+from serving.engine import InService, Sale, decide
 
 PRODUCT = """
 code = "trial"
@@ -101,17 +102,34 @@ effective_from = 2020-01-01
 margin = "0.05"
 tax = "0.06"
 minimum_premium = "30.00"
+maximum_premium = "65.00"
+reinsurance = "0.01"
 [expense]
 fixed = "1.00"
 variable = "0.10"
 [commission]
 web = "0.00"
 shop = "0.30"
+app = { own = "0.05", partner = "0.25" }
+[relativities.fuel.levels]
+petrol = "1"
+diesel = "1.01"
+other = "0.983211"
+[relativities.age]
+bands = [{ at_least = 18, below = 50, relativity = "0.97" }, { at_least = 50, relativity = "1.03" }]
+[relativities.km]
+unknown = "1.02"
+bands = [{ at_least = 0, below = 12.5, relativity = "0.99" }, { at_least = 12.5, relativity = "1.01" }]
+[renewal_cap]
+rise = "0.20"
+fall = "0.10"
+[cover_cap]
+share = "0.66"
 [rounding]
 unit = "0.10"
 [corridor]
 lowest = "31.00"
-highest = "70.00"
+highest = "64.00"
 """
 
 
@@ -149,7 +167,8 @@ ROW = st.fixed_dictionaries(
         "customer.region": st.none() | st.sampled_from(["CN-GD", "CN-ZJ", "CN-BJ"]),
         "customer.city_tier": st.none() | st.integers(1, 5),
         "customer.tenure_days": st.none() | st.integers(0, 5000),
-        "channel": st.sampled_from(["web", "shop"]),
+        "outlet": st.sampled_from([("web", None), ("shop", None), ("app", "own"), ("app", "partner")]),
+        "expiring": st.none() | st.integers(2_000, 9_000),
     }
 )
 TYPES = {
@@ -175,7 +194,8 @@ def one(service: InService, row: dict[str, Any]) -> dict[str, Any]:
         codes = ";".join(f"{problem.field}:{problem.code}" for problem in error.problems)
         return empty | {"status": "refused", "codes": codes}
     facts = {name: row[name] for name in FACT_COLUMNS}
-    decision = decide(service, risk, {"orders_90d": row["orders_90d"]}, facts, row["channel"])
+    sale = Sale(*row["outlet"], row["expiring"] or 0)
+    decision = decide(service, risk, {"orders_90d": row["orders_90d"]}, facts, sale)
     found = empty | {"status": decision.status, "codes": ";".join(o.code for o in decision.outcomes)}
     if decision.scored is not None:
         found["risk_premium_minor"] = decision.scored.risk_premium_minor
@@ -184,13 +204,17 @@ def one(service: InService, row: dict[str, Any]) -> dict[str, Any]:
         assert ladder is not None
         found["price_minor"] = ladder.price_minor
         found |= {f"step_{name}_minor": ladder.amount(name) for name in STEP_NAMES}
+        owed = settle(ladder.price_minor, service.plan.terms(*row["outlet"]))
+        found |= {"tax_due_minor": owed.tax_minor, "commission_due_minor": owed.commission_minor}
     return found
 
 
 def batch(service: InService, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     arrays = [pa.array([row[name] for row in rows], kind) for name, kind in TYPES.items()]
     whole = pa.RecordBatch.from_arrays(arrays, names=list(TYPES))
-    return decide_batch(service, whole, [row["channel"] for row in rows]).to_pylist()
+    outlets = zip(*(row["outlet"] for row in rows), strict=True)
+    expiring = pa.array([row["expiring"] for row in rows], pa.int64())
+    return decide_batch(service, whole, Sales(*map(list, outlets), expiring)).to_pylist()
 
 
 @settings(max_examples=150, deadline=None)
@@ -201,7 +225,14 @@ def test_one_risk_and_a_batch_are_decided_alike(service, rows):
 
 def test_every_kind_of_end_is_reached(service):
     """The property above would be empty if nothing were ever priced, referred, declined or refused."""
-    plain = {"age": 40, "km": 10.0, "fuel": "petrol", "orders_90d": 5, "channel": "web"}
+    plain = {
+        "age": 40,
+        "km": 10.0,
+        "fuel": "petrol",
+        "orders_90d": 5,
+        "outlet": ("web", None),
+        "expiring": None,
+    }
     facts = {"customer.age": 40, "customer.owns_shop": False, "customer.region": "CN-GD"}
     row = plain | facts | {"customer.city_tier": 1, "customer.tenure_days": 9}
     ends = [
@@ -217,10 +248,12 @@ def test_every_kind_of_end_is_reached(service):
         ({"customer.owns_shop": None}, "declined", "no_shop"),
         ({"km": 51.0, "age": None}, "refused", "age:missing;km:above"),
         (
-            {"age": 79, "fuel": "diesel", "orders_90d": 19, "channel": "shop"},
+            {"age": 79, "fuel": "diesel", "orders_90d": 19, "outlet": ("shop", None)},
             "referred",
             "price_outside_corridor",
         ),
+        ({"outlet": ("app", "own")}, "quoted", ""),
+        ({"age": 70, "fuel": "diesel", "expiring": 9_000}, "referred", "limits_contradict"),
     ]
     rows = [row | change for change, _, _ in ends]
     expected = [(status, codes) for _, status, codes in ends]

@@ -25,11 +25,12 @@ def test_every_setting_is_documented() -> None:
         assert f"`PREMIA_{name.upper()}`" in text, name
 
 
-@pytest.mark.parametrize("kind", [Product, RatingPlan])
-def test_every_key_of_a_definition_is_documented(kind: type[Product | RatingPlan]) -> None:
-    text = (ROOT / "docs" / "products.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("kind", "page"), [(Product, "products.md"), (RatingPlan, "plans.md")])
+def test_every_key_of_a_definition_is_documented(kind: type[Product | RatingPlan], page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     for name, field in kind.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", {})
+        parts = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        inner = [key for part in parts for key in getattr(part, "model_fields", {})]
         assert name in text, name
         assert all(f"`{key}`" in text or f".{key}`" in text for key in inner), name
 

@@ -1,0 +1,106 @@
+"""What the ladders of many risks are built from: the columns of a batch as `PriceInputs`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pricing.factors import NumberFactor
+from pricing.ladder import PriceInputs
+from pricing.money import exponent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pricing.factors import CategoryFactor
+    from pricing.integers import Integers
+    from pricing.plan import RatingPlan
+    from pricing.product import Product
+    from pricing.relativities import RelativityTable
+
+
+@dataclass(frozen=True)
+class Sales:
+    """How the covers of a batch are sold: columns of `Sale`.
+
+    Attributes
+    ----------
+    channels, sub_channels
+        Through whom, by row; no sub-channels where None.
+    expiring
+        Price of the cover that is renewed, minor units; null for new business, all of which it is where None.
+    """
+
+    channels: Sequence[str | None]
+    sub_channels: Sequence[str | None] | None = None
+    expiring: pa.Array | None = None
+
+    @property
+    def outlets(self) -> list[tuple[str | None, str | None]]:
+        """Channel and sub-channel of each row."""
+        return list(zip(self.channels, self.sub_channels or [None] * len(self.channels), strict=True))
+
+    @property
+    def expiring_minor(self) -> NDArray[np.int64] | int:
+        """Expiring prices, 0 for new business."""
+        if self.expiring is None:
+            return 0
+        found: NDArray[np.int64] = pc.fill_null(self.expiring, 0).to_numpy(zero_copy_only=False)
+        return found
+
+
+def batch_inputs(
+    product: Product, plan: RatingPlan, batch: pa.RecordBatch, premium: NDArray[np.float64], sales: Sales
+) -> PriceInputs:
+    """Gather what the ladders of a batch are built from, as `price_inputs` does for one risk.
+
+    Parameters
+    ----------
+    product, plan
+        What prices them.
+    batch
+        Rating factors by name, as they came.
+    premium
+        Shape (n,), risk premiums, minor units; NaN where a row has none and its other columns mean nothing.
+    sales
+        How each is sold.
+    """
+    factors = {factor.name: factor for factor in product.factors}
+    tables = (plan.relativities or {}).items()
+    relativities = tuple(_relativities(table, factors[name], batch.column(name)) for name, table in tables)
+    cover: Integers | None
+    if plan.cover_cap is None or plan.cover_cap.factor is None:
+        cover = plan.cover_of(product, {})
+    else:
+        factor = factors[plan.cover_cap.factor]
+        assert isinstance(factor, NumberFactor)  # noqa: S101 - the plan was held against the product
+        amounts = _rated(factor, batch.column(factor.name)) * 10 ** exponent(plan.currency)
+        cover = np.rint(np.nan_to_num(amounts)).astype(np.int64)
+    return PriceInputs(premium, relativities, cover_minor=cover, expiring_minor=sales.expiring_minor)
+
+
+def _relativities(
+    table: RelativityTable, factor: NumberFactor | CategoryFactor, column: pa.Array
+) -> NDArray[np.int64]:
+    """Give what one table makes of each row; what is no valid value of the factor is refused elsewhere."""
+    if isinstance(factor, NumberFactor):
+        return table.of_numbers(_rated(factor, column))
+    encoded = column.dictionary_encode()
+    levels = [factor.read(value) for value in encoded.dictionary.to_pylist()] + [factor.read(None)]
+    known = [table.relativity(level) if isinstance(level, str) else 0 for level in levels]
+    place = encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)
+    found: NDArray[np.int64] = np.array(known, dtype=np.int64)[place]
+    return found
+
+
+def _rated(factor: NumberFactor, column: pa.Array) -> NDArray[np.float64]:
+    """Give the numbers that are rated: within the factor's bounds, NaN where not known."""
+    values = pc.cast(column, pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    rated: NDArray[np.float64] = np.clip(values, factor.minimum, factor.maximum)
+    return rated
