@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-CHUNK = 16_384
+CHUNK = 8_192
 SAMPLE, LEAST_SAMPLE = 16, 20_000
 ROUNDS = 200
 # A constraint that is worth so many times the whole profit cannot be met: the dual has no minimum.
@@ -117,10 +117,11 @@ class Dual:
         self, prices: Array, rows: slice, scratch: _Scratch, out: NDArray[np.int8], margins: Array
     ) -> None:
         a, b, c = self._coefficients(prices, rows)
-        score, best, second, better, arg = scratch.views(len(a))
+        score, best, second, moved, better, arg = scratch.views(len(a))
         a, b, c = (part.astype(scratch.kind) for part in (a, b, c))
         moves = bool(c.any())
         low, high = self.book.low[rows], self.book.high[rows]
+        first_free, last_free = (int(low.max()), int(high.min())) if self._bounded else (0, self.book.steps)
         best.fill(-np.inf)
         second.fill(-np.inf)
         arg.fill(0)
@@ -129,10 +130,11 @@ class Dual:
             score += a
             score *= self.book.accept[step, rows]
             if moves:
-                score += c * multiplier
-            if self._bounded:
+                score += np.multiply(c, multiplier, out=moved)
+            if step < first_free:
                 np.greater(low, step, out=better)
                 np.copyto(score, -np.inf, where=better)
+            if step > last_free:
                 np.less(high, step, out=better)
                 np.copyto(score, -np.inf, where=better)
             np.greater(score, best, out=better)
@@ -160,12 +162,12 @@ class _Scratch:
 
     def __init__(self, kind: Any) -> None:  # noqa: ANN401 - a numpy scalar type
         self.kind = kind
-        self._floats = tuple(np.empty(CHUNK, kind) for _ in range(3))
+        self._floats = tuple(np.empty(CHUNK, kind) for _ in range(4))
         self._better, self._arg = np.empty(CHUNK, bool), np.empty(CHUNK, np.int8)
 
-    def views(self, size: int) -> tuple[Any, Any, Any, NDArray[np.bool_], NDArray[np.int8]]:
-        score, best, second = (buffer[:size] for buffer in self._floats)
-        return score, best, second, self._better[:size], self._arg[:size]
+    def views(self, size: int) -> tuple[Any, Any, Any, Any, NDArray[np.bool_], NDArray[np.int8]]:
+        score, best, second, moved = (buffer[:size] for buffer in self._floats)
+        return score, best, second, moved, self._better[:size], self._arg[:size]
 
 
 def minimise(dual: Dual, start: Array | None = None) -> tuple[Array, int]:
