@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from data.contracts import CONTRACT_VERSION
 from data.errors import ManifestError, TableMissingError
@@ -160,6 +161,27 @@ def file_checksum(path: Path) -> str:
     """Give the SHA-256 of a file's content in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_text_atomic(text: str, path: Path) -> None:
+    """Write a text file; an older one is replaced in one step.
+
+    Parameters
+    ----------
+    text : str
+        What it holds.
+    path : Path
+        File; its folder is made when absent.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        fsync_path(temporary)
+        temporary.replace(path)
+        fsync_path(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def fsync_path(path: Path) -> None:

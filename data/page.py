@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from data.manifest import fsync_path
+from data.manifest import write_text_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,11 +61,4 @@ def write_page(page: str, out: Path) -> None:
     out : Path
         File; its folder is made when absent.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.{uuid4().hex[:8]}")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        fsync_path(temporary)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text_atomic(page, out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import lightgbm as lgb
 import numpy as np
@@ -12,15 +12,18 @@ from glum import GeneralizedLinearRegressor
 from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, SplineTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from models.demand.effects import Curve, Effects, Levels, curve_of
 from models.demand.rows import check_demand
-from models.errors import DemandError
+from models.errors import ArtifactError, DemandError
 from models.families.frame import FrameEncoding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
@@ -128,6 +131,77 @@ class DemandModel(BaseEstimator, ABC):  # type: ignore[misc]
             )
         return out
 
+    def accept_known(
+        self, X: pd.DataFrame, multipliers: ArrayLike
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Give acceptance along a ladder where the model can tell it; `accept_one` does it for one row.
+
+        Parameters
+        ----------
+        X
+            Features, n rows.
+        multipliers
+            Ladder, ascending and positive, shape (k,).
+
+        Returns
+        -------
+        tuple
+            Acceptance, float32, shape (k, n), and the rows of which it is known, shape (n,): not those with a
+            value that the fit has not seen, nor those whose acceptance would rise with the price.
+        """
+        check_is_fitted(self)
+        prices = np.log(np.asarray(multipliers, dtype=np.float64))
+        out = np.zeros((len(prices), len(X)), dtype=np.float32)
+        known = np.zeros(len(X), dtype=bool)
+        for first in range(0, len(X), CHUNK):
+            part = X.iloc[first : first + CHUNK]
+            values = self.encoding_.encode(part[list(self.encoding_.inputs)], "average")
+            seen = np.flatnonzero(~self.encoding_.unseen(values))
+            found = self._ladder(values[seen], np.broadcast_to(prices[:, None], (len(prices), len(seen))))
+            falls = (np.diff(found, axis=0) <= ROUNDING).all(axis=0)
+            known[first + seen] = falls
+            out[:, first + seen] = np.minimum.accumulate(found, axis=0)
+        return out, known
+
+    def accept_one(self, row: Mapping[str, object], log_ladder: Array) -> Array | None:
+        """Give acceptance of one row along a ladder, bit-equal to `accept_known`; None where it is not known.
+
+        Parameters
+        ----------
+        row
+            Features by name.
+        log_ladder
+            Logarithms of the multipliers, shape (k,).
+        """
+        values = self.encoding_.encode_one(row)
+        if values is None:
+            return None
+        found = self._ladder_of_one(values, log_ladder)
+        if not (np.diff(found) <= ROUNDING).all():
+            return None
+        return np.minimum.accumulate(found.astype(np.float32))
+
+    def _ladder_of_one(self, values: list[float], log_ladder: Array) -> Array:
+        return self._ladder(np.array([values]), log_ladder[:, None])[:, 0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fitted model as a JSON object (`model_from_json` reads it)."""
+        check_is_fitted(self)
+        return {
+            "family": self._family,
+            "settings": self.get_params(),
+            "encoding": self.encoding_.to_json(),
+            "fitted": self._fitted(),
+        }
+
+    _family: ClassVar[str]
+
+    @abstractmethod
+    def _fitted(self) -> Any: ...  # noqa: ANN401 - whatever JSON holds
+
+    @abstractmethod
+    def _take(self, fitted: Any) -> None: ...  # noqa: ANN401
+
     def _read(self, X: pd.DataFrame, prices: Array) -> Array:
         check_is_fitted(self)
         if missing := [name for name in self.encoding_.inputs if name not in X.columns]:
@@ -168,11 +242,11 @@ class SplineDemand(DemandModel):
                     degree=min(3, len(marks) - 1), knots=marks[:, None], handle_missing="zeros"
                 )
                 parts.append((column.name, spline, [i]))
-        self.basis_ = make_pipeline(ColumnTransformer(parts), StandardScaler())
-        x = self.basis_.fit_transform(values)
+        basis = make_pipeline(ColumnTransformer(parts), StandardScaler())
+        x = basis.fit_transform(values)
         t = rows.log_price[:, None]
-        self.scale_ = float(t.std())
-        t = t / self.scale_
+        scale = float(t.std())
+        t = t / scale
         design = np.hstack([t, x, t * x])
         ridge = np.ones(design.shape[1])
         ridge[0] = 0.0
@@ -181,14 +255,52 @@ class SplineDemand(DemandModel):
         )
         solver.fit(design, rows.accepted, sample_weight=rows.weight)
         width = x.shape[1]
-        self.intercept_, coef = float(solver.intercept_), np.asarray(solver.coef_)
-        self.price_ = float(coef[0] / self.scale_)
-        self.level_, self.tilt_ = coef[1 : width + 1], coef[width + 1 :] / self.scale_
+        coef = np.asarray(solver.coef_)
+        self.effects_ = _effects(
+            basis,
+            float(solver.intercept_),
+            float(coef[0] / scale),
+            coef[1 : width + 1],
+            coef[width + 1 :] / scale,
+        )
 
     def _ladder(self, values: Array, prices: Array) -> Array:
-        x = self.basis_.transform(values)
-        level, slope = self.intercept_ + x @ self.level_, self.price_ + x @ self.tilt_
+        level, slope = self.effects_.many(values)
         return np.asarray(expit(level + slope * prices))
+
+    def _ladder_of_one(self, values: list[float], log_ladder: Array) -> Array:
+        level, slope = self.effects_.one(values)
+        return np.asarray(expit(level + slope * log_ladder))
+
+    _family = "spline"
+
+    def _fitted(self) -> dict[str, Any]:
+        return self.effects_.to_json()
+
+    def _take(self, fitted: Mapping[str, Any]) -> None:
+        self.effects_ = Effects.from_json(fitted)
+
+
+def _effects(basis: Pipeline, intercept: float, price: float, level: Array, slope: Array) -> Effects:
+    """Write what was fitted on standardised columns of a basis as effects of the raw columns."""
+    columns, scaler = basis[0], basis[1]
+    level, slope = level / scaler.scale_, slope / scaler.scale_
+    intercept -= float(level @ scaler.mean_)
+    price -= float(slope @ scaler.mean_)
+    parts: list[Levels | Curve] = []
+    for name, fitted, (column,) in columns.transformers_:
+        own = columns.output_indices_[name]
+        if isinstance(fitted, SplineTransformer):
+            parts.append(curve_of(column, fitted.bsplines_[0], level[own], slope[own]))
+            continue
+        marks = fitted.transform(np.arange(len(fitted.categories_[0]))[:, None])
+        # A level that the fit did not see is pooled with the rare ones, as `handle_unknown` says.
+        parts.append(
+            Levels(
+                column, tuple(zip((marks @ level[own]).tolist(), (marks @ slope[own]).tolist(), strict=True))
+            )
+        )
+    return Effects(intercept, price, tuple(parts))
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -230,3 +342,28 @@ class MonotoneDemand(DemandModel):
     def _ladder(self, values: Array, prices: Array) -> Array:
         found = [self.booster_.predict(np.column_stack([t, values]), num_threads=1) for t in prices]
         return np.asarray(found)
+
+    _family = "monotone"
+
+    def _fitted(self) -> str:
+        return str(self.booster_.model_to_string())
+
+    def _take(self, fitted: str) -> None:
+        self.booster_ = lgb.Booster(model_str=fitted)
+
+
+def model_from_json(content: Mapping[str, Any]) -> DemandModel:
+    """Read what `DemandModel.to_json` gave.
+
+    Raises
+    ------
+    ArtifactError
+        If the family is unknown.
+    """
+    families: dict[str, type[DemandModel]] = {"spline": SplineDemand, "monotone": MonotoneDemand}
+    if content["family"] not in families:
+        raise ArtifactError(f"demand family {content['family']!r} is unknown; allowed: {', '.join(families)}")
+    model = families[content["family"]](**content["settings"])
+    model.encoding_ = FrameEncoding.from_json(content["encoding"])
+    model._take(content["fitted"])
+    return model

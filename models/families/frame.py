@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,24 @@ class Column:
             np.where(codes < 0, np.nan, codes), len(self.levels) if self.missing else np.nan
         )
         return np.asarray(by_unique[found], dtype=np.float64)
+
+    def read_one(self, value: object) -> float | None:
+        """Give the code or number of one value, as `read` does; None where the fit had no like."""
+        missing = value is None or value != value
+        if self.category:
+            if missing:
+                return float(len(self.levels)) if self.missing else None
+            return self._codes.get(value)
+        if missing:
+            return math.nan if self.missing else None
+        number = float(value)  # type: ignore[arg-type]
+        if math.isinf(number):
+            raise EncodingError([f"1 rows: {self.name} is infinite"])
+        return number
+
+    @cached_property
+    def _codes(self) -> dict[object, float]:
+        return {level: float(code) for code, level in enumerate(self.levels)}
 
     def unseen(self, read: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Mark values for which the fit had no like, shape (n,)."""
@@ -153,6 +172,22 @@ class FrameEncoding:
         if problems:
             raise EncodingError(problems)
         return matrix
+
+    def encode_one(self, row: Mapping[str, object]) -> list[float] | None:
+        """Give the codes and numbers of one row, equal to `encode`; None where the fit saw no like.
+
+        Parameters
+        ----------
+        row
+            Values by column name; a number that is None or NaN is missing.
+        """
+        found = [column.read_one(row.get(column.name)) for column in self.columns]
+        return None if None in found else found  # type: ignore[return-value]
+
+    def unseen(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Mark encoded rows with a value for which the fit had no like, shape (n,)."""
+        marks = [column.unseen(values[:, i]) for i, column in enumerate(self.columns)]
+        return np.asarray(np.any(marks, axis=0)) if marks else np.zeros(len(values), dtype=bool)
 
     def averaged(self, score: Score, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score rows; where a value is unseen, give the average over the column's share of exposure.

@@ -1,16 +1,30 @@
 """Demand: found again from randomised prices, refused from others, and a ladder that never rises."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
 
 from models import demand
-from models.demand import Elasticity, MonotoneDemand, NotIdentified, SplineDemand, price_elasticity
+from models.demand import (
+    Elasticity,
+    MonotoneDemand,
+    NotIdentified,
+    SplineDemand,
+    StoredDemand,
+    Verdict,
+    price_elasticity,
+    read_demand,
+)
 from models.demand.partially_linear import partially_linear
-from models.errors import DemandError, EncodingError
+from models.errors import ArtifactError, DemandError, EncodingError, MismatchError
 from pricing.optimiser import Book
+from pricing.product import read_product
 
+PRODUCT = read_product(Path(__file__).parents[2] / "data/reference/products/motor.toml")
 CELLS = np.log(np.linspace(0.8, 1.2, 9))
 
 
@@ -158,3 +172,65 @@ def test_real_renewals_have_a_direction_but_no_elasticity(shared_data):
     assert isinstance(found, NotIdentified)
     assert any("differ in sign" in reason for reason in found.reasons)
     assert found.variance_left < 0.3
+
+
+@pytest.mark.parametrize("model", [SplineDemand(knots=6), MonotoneDemand(rounds=30)])
+def test_a_stored_model_answers_a_row_as_it_answers_a_column_to_the_last_bit(model, test_prices, tmp_path):
+    X, y, t, _ = test_prices
+    X = X.assign(kind=pd.Categorical(np.where(np.arange(len(X)) % 400 == 0, "rare", X["region"].astype(str))))
+    stored = StoredDemand.of(
+        PRODUCT, "test", model.fit(X, y, t), price_elasticity(X[:2_000], y[:2_000], t[:2_000])
+    )
+    stored.save(tmp_path / "demand.json")
+    read = read_demand(tmp_path / "demand.json")
+    assert read.verdict == stored.verdict
+    read.check_made_for(PRODUCT)
+    ladder = np.linspace(0.8, 1.2, 21)
+    strange = X[:400].astype({"region": str}).assign(age=lambda f: f["age"] + 40)
+    strange.loc[:5, "region"] = "e"
+    strange.loc[6:9, "age"] = np.nan
+    accept, known = read.model.accept_known(strange, ladder)
+    assert not known[:10].any()
+    assert known[10:].all()
+    assert np.array_equal(
+        accept[:, 10:], model.accept(strange[10:].astype({"region": X["region"].dtype}), ladder)
+    )
+    for i, row in enumerate(strange.to_dict("records")):
+        one = read.model.accept_one(row, np.log(ladder))
+        assert (one is not None) == known[i]
+        if one is not None:
+            assert one.dtype == np.float32
+            assert np.array_equal(one, accept[:, i])
+
+
+def test_a_demand_file_that_was_changed_or_is_of_another_product_is_refused(test_prices, tmp_path):
+    X, y, t, _ = (part[:500] for part in test_prices)
+    stored = StoredDemand.of(PRODUCT, "test", SplineDemand().fit(X, y, t), price_elasticity(X, y, t))
+    path = tmp_path / "demand.json"
+    stored.save(path)
+    text = path.read_text()
+    for broken, match in (
+        (text.replace('"source": "test"', '"source": "tent"'), "changed"),
+        (text.replace("premia-demand-1", "premia-demand-9"), "unknown"),
+        (text[:-9], "no demand model"),
+        ("[]", "object"),
+    ):
+        path.write_text(broken)
+        with pytest.raises(ArtifactError, match=match):
+            read_demand(path)
+    with pytest.raises(MismatchError):
+        stored.check_made_for(PRODUCT.model_copy(update={"code": "other"}))
+
+
+def test_prices_may_not_rest_on_what_is_not_identified(test_prices):
+    X, y, t, _ = quotes(3_000, kind="wish")
+    refused = Verdict.of(price_elasticity(X, y, t))
+    for mode in ("group", "individual"):
+        with pytest.raises(DemandError, match="not identified.*rises with the price"):
+            refused.check_usable(mode, "a test")
+    refused.check_usable("cost_only", "a test")
+    X, y, t, _ = (part[:2_000] for part in test_prices)
+    alike = replace(Verdict.of(price_elasticity(X, y, t)), per_customer=False)
+    alike.check_usable("group", "a test")
+    with pytest.raises(DemandError, match="between customers"):
+        alike.check_usable("individual", "a test")
