@@ -4,6 +4,7 @@ ModelError
 ├── EncodingError            a table cannot be turned into model inputs; holds counts by field and reason
 ├── TrainingDataError        a training table cannot be used; one sentence per fault, with row counts
 ├── DemandError              demand cannot be learned, or rises with the price; one sentence per fault
+├── RecommendationError      a table to rank products from, or a model of it, cannot be used
 ├── FitError                 a family could not be fitted on data that passed all checks
 ├── TuningError              settings are of another product, or a search found nothing
 ├── FittedMissingError       fitted features of a month are asked for that has not been fitted or synced
@@ -70,6 +71,10 @@ class DemandError(ModelError, ValueError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class RecommendationError(ModelError, ValueError):
+    """A table to rank products from, or a model made of it, cannot be used."""
 
 
 class FitError(ModelError):
