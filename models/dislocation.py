@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from models.diagnostics.style import COLOURS, REFERENCE, band_labels, new_figure, percent, title
 from models.errors import TrainingDataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+    Segment: TypeAlias = Sequence[object] | NDArray[np.object_] | pd.Categorical
 
 # Bounds of the bands of change; a price that does not move has a band of its own.
 BOUNDS = (-0.30, -0.20, -0.10, -0.05, 0.0, 0.05, 0.10, 0.20, 0.30)
 UNMOVED = "no change"
+RISE, FALL = COLOURS[1], COLOURS[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,26 +49,24 @@ class Dislocation:
 
     def figure(self) -> Figure:
         """Draw policies by band of change."""
-        figure = Figure(figsize=(8, 4), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = new_figure(8.2, 4.2)
         place = np.arange(len(self.frame))
         colours = [
-            "0.75" if name == UNMOVED else "#2a7f5f" if change < 0 else "#b3542d"
+            REFERENCE if name == UNMOVED else FALL if change < 0 else RISE
             for name, change in self.frame["change"].items()
         ]
-        bars = axes.bar(place, 100 * self.frame["share"], color=colours)
-        axes.bar_label(bars, [f"{n:,}" for n in self.frame["policies"]], fontsize=8)
-        axes.set_xticks(place, [str(name) for name in self.frame.index], rotation=30, ha="right", fontsize=8)
-        axes.set(
-            ylabel="share of policies, %",
-            title=f"Change of price (premium in all {self.summary['change']:+.1%})",
-        )
+        bars = axes.bar(place, self.frame["share"], color=colours, width=0.8)
+        axes.bar_label(bars, [f"{n:,}" for n in self.frame["policies"]], fontsize=9, padding=2)
+        axes.yaxis.set_major_formatter(percent(None))
+        axes.margins(y=0.1)
+        axes.set_ylabel("share of policies, %")
+        band_labels(axes, [str(name) for name in self.frame.index], "change of the price of a policy")
+        note = f"Premium in all {self.summary['change']:+.1%}; the number of policies stands on each bar"
+        title(axes, "Policies by change of price", note)
         return figure
 
 
-def dislocation(
-    before: Array, after: Array, segments: Mapping[str, Sequence[object] | NDArray[np.object_]] | None = None
-) -> Dislocation:
+def dislocation(before: Array, after: Array, segments: Mapping[str, Segment] | None = None) -> Dislocation:
     """Compare two prices of each policy (the form of NAIC's template of rate disruption, appendix D).
 
     Parameters
@@ -73,7 +74,7 @@ def dislocation(
     before, after
         Prices, shape (n,), positive, in one unit.
     segments
-        Factor -> level of each policy.
+        Factor -> level of each policy; a Categorical keeps the order of its categories.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def dislocation(
     frame.index = pd.Index(names, name="change of price")
     lines = []
     for factor, column in (segments or {}).items():
-        levels, codes = np.unique(np.asarray(column, dtype=object).astype(str), return_inverse=True)
+        levels, codes = _levels(column)
         part = _grouped(codes, len(levels), before, after, change)
         part.index = pd.MultiIndex.from_product([[factor], levels], names=["factor", "level"])
         lines.append(part)
@@ -107,9 +108,14 @@ def dislocation(
     return Dislocation(frame, pd.concat(lines) if lines else pd.DataFrame(), summary)
 
 
-def _check(
-    before: Array, after: Array, segments: Mapping[str, Sequence[object] | NDArray[np.object_]]
-) -> None:
+def _levels(column: Segment) -> tuple[list[str], NDArray[np.int64]]:
+    if isinstance(column, pd.Categorical):
+        return [str(level) for level in column.categories], column.codes.astype(np.int64)
+    levels, codes = np.unique(np.asarray(column, dtype=object).astype(str), return_inverse=True)
+    return levels.tolist(), codes
+
+
+def _check(before: Array, after: Array, segments: Mapping[str, Segment]) -> None:
     lengths = {"after": len(after)} | {name: len(column) for name, column in segments.items()}
     problems = [
         f"{name} has {size} rows, before has {len(before)}"

@@ -105,8 +105,9 @@ def comparison_page(
         *(_decision(model, decision) for model, decision in decisions.items()),
         f"<h2>Figures</h2>{_figures(judged.comparison)}",
         f"<h2>Is the difference more than chance?</h2>{_tests(response)}",
-        f"<h2>Pictures</h2>{_pictures(_judging(product, response, candidate))}",
-        f"<h2>Actual and expected along the factors</h2>{_pictures(_along(product, response, candidate))}",
+        f"<h2>Pictures</h2>{embedded_pictures(_judging(product, response, candidate))}",
+        "<h2>Actual and expected along the factors</h2>",
+        embedded_pictures(_along(product, response, candidate)),
         f"<h2>Data, seeds and versions</h2>{_facts(product, judged, around)}",
     ]
     return html_page(
@@ -262,7 +263,8 @@ def _units(product: Product, response: Comparison) -> Units:
     return Units(actual, product.exposure.unit)
 
 
-def _pictures(figures: list[Figure]) -> str:
+def embedded_pictures(figures: list[Figure]) -> str:
+    """Give figures as HTML with the pictures in it."""
     shown = []
     for figure in figures:
         buffer = io.BytesIO()

@@ -26,6 +26,7 @@ from serving import render
 from serving.api import create_app
 from serving.cli_features import app as features_app
 from serving.cli_governance import card, fairness, filing
+from serving.cli_impact import impact
 from serving.cli_models import compare, history, promote
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
@@ -303,6 +304,7 @@ app.command("tune")(tune)
 app.command("card")(card)
 app.command("fairness")(fairness)
 app.command("filing")(filing)
+app.command("impact")(impact)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ ServingError
 ├── NoChampionError          no model of the product has been promoted
 ├── BundleMismatchError      a model was trained for another product file than the one in service
 ├── PortfolioError           a portfolio cannot be repriced as it stands
+├── ImpactError              two ways of pricing cannot be compared
 ├── RequestError             a file holds no request of the documented form
 └── StoreError               the serving store is missing or of another layout
 """
@@ -76,6 +77,10 @@ class BundleMismatchError(ServingError):
 
 class PortfolioError(ServingError):
     """A portfolio cannot be repriced as it stands."""
+
+
+class ImpactError(ServingError):
+    """Two ways of pricing cannot be compared on a portfolio."""
 
 
 class RequestError(ServingError):

@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from models.demand import NotIdentified
+from models.impact_page import cause_label
 from pricing.money import from_minor
 
 if TYPE_CHECKING:
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from data.ingest import IngestReport
     from data.simulate import SimulationSummary
     from models.audit import Period
+    from models.demand import Elasticity
+    from models.impact import Impact
     from models.promotion import Decision
     from models.scoring_table import ScoringSummary
+    from pricing.product import Product
     from serving.reprice import RepriceSummary
     from serving.wire import Quote, Recommendations, RiskProfile
 
@@ -41,6 +46,7 @@ DIGITS = dict.fromkeys(
     ("deviance_x100", "gini", "ae", "autocalibration_p", "severity_deviance", "cost_gini", "cost_ae"), 3
 )
 FINDINGS = {"met": "green", "missed": "bold red", "undecided": "yellow", "not judged": "dim"}
+LARGEST_CAUSES = 8
 BANDS = (-0.30, -0.15, -0.05, 0.05, 0.15, 0.30)
 
 
@@ -217,6 +223,46 @@ def reprice_table(summary: RepriceSummary) -> RenderableType:
         table.add_row("premium after", f"{from_minor(after, currency)} {currency}")
         table.add_row("mean change", f"{after / before - 1:+.1%}")
     return table
+
+
+def impact_table(impact: Impact, product: Product) -> RenderableType:
+    """Draw what new prices do to a book; the page has the rest."""
+    found, currency = impact.dislocation.summary, product.currency
+    table = Table(title=f"{product.code}: {impact.rows:,} policies priced both ways")
+    table.add_column("", overflow="fold")
+    table.add_column("policies", justify="right")
+    table.add_column("premium", justify="right")
+    for name, line in impact.dislocation.frame.iterrows():
+        table.add_row(f"change of price {name}", f"{line['policies']:,.0f}", f"{line['share']:.1%}")
+    table.add_section()
+    for (old, new), count in impact.statuses.items():
+        if old != new or old != "quoted":
+            table.add_row(f"{old} before, {new} now", f"{count:,}")
+    table.add_section()
+    for label, minor in (("before", found["before"]), ("after", found["after"])):
+        table.add_row(f"premium {label}", "", f"{from_minor(round(minor), currency)} {currency}")
+    table.add_row("off-balance", "", f"{found['change']:+.2%}")
+    table.add_row("factor that keeps the premium", "", f"{impact.neutral_factor:.6f}")
+    table.add_section()
+    for cause, part in sorted(impact.causes.items(), key=lambda item: -abs(item[1]))[:LARGEST_CAUSES]:
+        share = f"{part / found['before']:+.2%}"
+        table.add_row(cause_label(cause, product), f"{impact.touched[cause]:,}", share)
+    return table
+
+
+def demand_sentence(impact: Impact, verdict: Elasticity | NotIdentified | None) -> str:
+    """Say what the book is expected to sell and earn, or why that is not known."""
+    if verdict is None:
+        return "volume and profit: no demand model was given (--demand)"
+    if isinstance(verdict, NotIdentified):
+        return "volume and profit: the elasticity is not identified: " + "; ".join(verdict.reasons)
+    moved = {
+        name: line["new"] / line["old"] - 1 for name, line in impact.demand.iterrows() if line["old"] > 0
+    }
+    shown = ", ".join(
+        f"{name} {moved[name]:+.2%}" for name in ("volume", "premium", "profit") if name in moved
+    )
+    return f"expected under demand (elasticity {verdict.elasticity:.2f}): {shown}"
 
 
 def change_bands(changes: list[float]) -> Mapping[str, int]:

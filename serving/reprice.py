@@ -20,7 +20,7 @@ from serving.errors import PortfolioError
 from serving.results import draft_of, publish, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -181,6 +181,21 @@ def _result_schema() -> pa.Schema:
     return pa.schema([*CARRIED_SCHEMA, *PRICE_SCHEMA])
 
 
+def portfolio_products(portfolio: Path) -> set[str]:
+    """Name the products that a portfolio holds.
+
+    Raises
+    ------
+    PortfolioError
+        If it cannot be read, or has no such column.
+    """
+    found: set[str] = set()
+    for batch in _readable(portfolio):
+        _need(portfolio, batch.schema, ("product",))
+        found |= {str(product) for product in batch.column("product").unique().to_pylist()}
+    return found
+
+
 def inspect_portfolio(
     portfolio: Path, services: Mapping[str, InService], spec: FeatureSpec
 ) -> tuple[dict[str, int], pa.Schema]:
@@ -195,11 +210,7 @@ def inspect_portfolio(
     schema: pa.Schema | None = None
     for batch in _readable(portfolio):
         schema = schema or batch.schema
-        missing = [name for name in ("product", "channel") if name not in batch.schema.names]
-        if missing:
-            raise PortfolioError(
-                f"{portfolio.name} lacks the columns {', '.join(missing)}; it has {batch.schema.names}"
-            )
+        _need(portfolio, batch.schema, ("product", "channel"))
         _check_types(portfolio, batch)
         for item in pc.value_counts(batch.column("product")).to_pylist():
             counts[str(item["values"])] = counts.get(str(item["values"]), 0) + int(item["counts"])
@@ -213,6 +224,14 @@ def inspect_portfolio(
     for code in counts:
         _check_columns(portfolio, services[code], spec, schema)
     return counts, schema
+
+
+def _need(portfolio: Path, schema: pa.Schema, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in schema.names]
+    if missing:
+        raise PortfolioError(
+            f"{portfolio.name} lacks the columns {', '.join(missing)}; it has {schema.names}"
+        )
 
 
 def _readable(portfolio: Path) -> Iterator[pa.RecordBatch]:
@@ -303,7 +322,7 @@ def _labels(
     for batch in scan_batches(portfolio, ["product", *present]):
         own = batch.filter(pc.equal(batch.column("product"), service.product.code))
         columns = {n: pc.cast(own.column(n), KEYS.get(n, own.column(n).type)) for n in present}
-        parts.append(pa.table(columns))
+        parts.append(pa.table({"product": own.column("product"), **columns}))
     labels = pa.concat_tables(parts)
     for name in keys:
         if name not in present:
@@ -365,11 +384,17 @@ def price_batches(
             own = batch.take(pa.array(rows))
             history = histories[code].slice(done[code], len(rows)).combine_chunks()
             done[code] += len(rows)
-            ids = {name: own.column(name) for name in needed_ids(services[code], spec)}
             risks = _risks(services[code], own, history)
-            decided = decide_batch(services[code], risks, _sales(services[code], own), ids)
-            yield PricedBatch(rows + first, own, risks, decided)
+            yield PricedBatch(rows + first, own, risks, decide_rows(services[code], spec, own, risks))
         first += batch.num_rows
+
+
+def decide_rows(
+    service: InService, spec: FeatureSpec, own: pa.RecordBatch, risks: pa.RecordBatch
+) -> pa.RecordBatch:
+    """Price rows of one product: as the portfolio has them, and what they are priced from."""
+    ids = {name: own.column(name) for name in needed_ids(service, spec)}
+    return decide_batch(service, risks, _sales(service, own), ids)
 
 
 def _sales(service: InService, own: pa.RecordBatch) -> Sales:

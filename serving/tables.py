@@ -44,11 +44,18 @@ def product_table(
     lake
         Where fitted features are stored; needed only where the product reads some.
     """
-    table = training_table(con, product, as_of) if data is None else _read_table(data)
+    table = training_table(con, product, as_of) if data is None else read_file(data)
     return attach_profiles(con, table, product, spec, lake)
 
 
-def _read_table(path: Path) -> pa.Table:
+def read_file(path: Path) -> pa.Table:
+    """Read a parquet or CSV file.
+
+    Raises
+    ------
+    SourceError
+        If it is neither.
+    """
     try:
         return pa_csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
     except pa.ArrowInvalid as error:
