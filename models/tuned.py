@@ -44,11 +44,13 @@ class FamilySettings(Frozen):
     pairs: Many | None = None
     leaves: Annotated[int, Field(ge=2, le=10_000)] | None = None
     leaf_rows: Many | None = None
+    leaf_claims: Penalty | None = None
     feature_share: Share | None = None
     bagging_share: Share | None = None
     ridge: Penalty | None = None
     category_smoothing: Penalty | None = None
     category_levels: Many | None = None
+    category_onehot: Many | None = None
     bins: Annotated[int, Field(ge=2, le=65_535)] | None = None
     level_claims: Penalty | None = None
     bend_claims: Penalty | None = None

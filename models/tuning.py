@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 
 from models.errors import TuningError
-from models.families.boosting import booster_parameters
+from models.families.boosting import CLAIM_HESSIAN, booster_parameters
 from models.families.validation import EVERY, loss_curve
 from models.response import check_enough
 from models.risk_model import COMPONENTS
@@ -327,6 +327,8 @@ def _ranges(family: str, design: Design, settings: FitSettings) -> dict[str, tup
         "bagging_share": (0.4, 0.95, False),
         "ridge": (0.5, 200.0, True),
     }
+    if design.objective in CLAIM_HESSIAN:
+        ranges["leaf_claims"] = (0.5, 30.0, True)
     if any(design.levels):
         ranges |= {"category_smoothing": (3.0, 300.0, True), "category_levels": (4, 32, True)}
     if family != "gbm" and len(list(combinations(design.inputs, 2))) > settings.all_pairs:

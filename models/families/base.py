@@ -59,12 +59,17 @@ class FitSettings:
         GA2Ms of an ensemble, of the seeds `seed`, `seed + 1`, ...
     leaves, leaf_rows
         Most leaves of a tree and fewest rows of a leaf; None lets the number of rows and claims decide.
+    leaf_claims
+        Fewest expected claims of a leaf (frequency and probability); zero asks for none. A leaf of many rows
+        but few claims is noise, one of few rows and many claims is not.
     feature_share, bagging_share
         Share of the inputs each tree may use, and of the rows it is grown on.
     ridge
         L2 penalty of leaf values.
     category_smoothing, category_levels
         Smoothing of levels before they are sorted, and most levels on the smaller side of a split.
+    category_onehot
+        Inputs of at most so many levels are split one level against the others, without sorting.
     bins
         Most bins of a number.
     level_claims, bend_claims
@@ -85,11 +90,13 @@ class FitSettings:
     members: int = 5
     leaves: int | None = None
     leaf_rows: int | None = None
+    leaf_claims: float = 0.0
     feature_share: float = 0.7
     bagging_share: float = 0.75
     ridge: float = 5.0
     category_smoothing: float = 50.0
     category_levels: int = 16
+    category_onehot: int = 4
     bins: int = 255
     level_claims: float = 5.0
     bend_claims: float = 20.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -11,7 +12,7 @@ import lightgbm as lgb
 import numpy as np
 
 from models.compile import compile_booster, parse_trees
-from models.errors import ArtifactError
+from models.errors import ArtifactError, FitError
 from models.families.base import TWEEDIE_POWER, Design, FitSettings
 from models.purify import purify
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 LEAF_CLAIMS = 15.0
 # With fewer claims the rounds are chosen by cross-validation over so many folds.
 CROSS_CLAIMS, FOLDS = 5_000, 5
+# LightGBM's default, and what it sums for each expected claim: for Poisson it holds steps back by
+# poisson_max_delta_step = 0.7; for an event it is p (1 - p), a claim where claims are rare.
+LEAST_HESSIAN = 1e-3
+CLAIM_HESSIAN = {"poisson": math.exp(0.7), "binary": 1.0}
 # Rounds, leaves and rows of the short booster that ranks pairs.
 RANKING_ROUNDS, RANKING_LEAVES, RANKING_ROWS = 120, 8, 200_000
 
@@ -264,12 +269,14 @@ def booster_parameters(design: Design, settings: FitSettings) -> dict[str, Any]:
         "learning_rate": settings.learning_rate,
         "num_leaves": settings.leaves or (31 if size >= 20_000 else 15),
         "min_data_in_leaf": settings.leaf_rows or int(np.clip(least_rows, 20, 500)),
+        "min_sum_hessian_in_leaf": _least_hessian(design, settings),
         "feature_fraction": settings.feature_share,
         "bagging_fraction": settings.bagging_share,
         "bagging_freq": 1,
         "lambda_l2": settings.ridge,
         "cat_smooth": settings.category_smoothing,
         "max_cat_threshold": settings.category_levels,
+        "max_cat_to_onehot": settings.category_onehot,
         "max_bin": settings.bins,
         "seed": settings.seed,
         "deterministic": True,
@@ -282,3 +289,15 @@ def booster_parameters(design: Design, settings: FitSettings) -> dict[str, Any]:
     if design.objective == "tweedie":
         chosen["tweedie_variance_power"] = TWEEDIE_POWER
     return chosen
+
+
+def _least_hessian(design: Design, settings: FitSettings) -> float:
+    """Turn claims of a leaf into what LightGBM sums over it, second derivatives of the loss."""
+    if not settings.leaf_claims:
+        return LEAST_HESSIAN
+    if design.objective not in CLAIM_HESSIAN:
+        raise FitError(
+            f"leaf_claims is {settings.leaf_claims:g}, but rows of {design.objective!r} expect no number "
+            f"of claims; allowed for {', '.join(sorted(CLAIM_HESSIAN))}. Hint: use leaf_rows"
+        )
+    return max(settings.leaf_claims * CLAIM_HESSIAN[design.objective], LEAST_HESSIAN)

@@ -135,9 +135,9 @@ class LightGBM(Estimator):
     ----------
     objective, inputs, categorical, monotone, unknown, protected
         See `Estimator`.
-    seed, threads, rounds, learning_rate, patience, stopping_share, leaves, leaf_rows, feature_share
+    seed, threads, rounds, learning_rate, patience, stopping_share, leaves, leaf_rows, leaf_claims
         See `FitSettings`.
-    bagging_share, ridge, category_smoothing, category_levels, bins
+    feature_share, bagging_share, ridge, category_smoothing, category_levels, category_onehot, bins
         See `FitSettings`; `of` takes them all from tuned settings.
     """
 
@@ -150,11 +150,13 @@ class LightGBM(Estimator):
     stopping_share: float = 0.1
     leaves: int | None = None
     leaf_rows: int | None = None
+    leaf_claims: float = 0.0
     feature_share: float = 0.7
     bagging_share: float = 0.75
     ridge: float = 5.0
     category_smoothing: float = 50.0
     category_levels: int = 16
+    category_onehot: int = 4
     bins: int = 255
 
 

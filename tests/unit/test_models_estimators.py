@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from models.errors import ArtifactError, EncodingError, TrainingDataError
+from models.errors import ArtifactError, EncodingError, FitError, TrainingDataError
 from models.families import GA2M, GLM, Ensemble, Estimator, FitSettings, LightGBM
 
 ROUNDS = 60
@@ -219,3 +219,24 @@ def test_a_foreign_or_damaged_artifact_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ArtifactError, match="do not match their checksum"):
         GLM.from_artifact(tmp_path, "m")
+
+
+@pytest.mark.parametrize("least", [0.0, 40.0])
+def test_a_leaf_expects_as_many_claims_as_asked(least):
+    frame, target, exposure = target_of("poisson")
+    one_tree = FitSettings(
+        rounds=1, stopping_share=0.0, bagging_share=1.0, feature_share=1.0, leaf_rows=20, leaf_claims=least
+    )
+    predicted = (
+        LightGBM.of(one_tree, "poisson", unknown="average").fit(frame, target, exposure).predict(frame)
+    )
+    mean = exposure @ target / exposure.sum()
+    claims = pd.Series(exposure * mean).groupby(np.round(predicted, 12)).sum()
+    assert (claims.min() >= 0.999 * least) if least else (claims.min() < 40.0)
+
+
+def test_claims_of_a_leaf_are_refused_where_rows_expect_none():
+    frame, target, exposure = target_of("gamma")
+    model = LightGBM.of(FitSettings(leaf_claims=5.0), "gamma", unknown="average")
+    with pytest.raises(FitError, match="leaf_rows"):
+        model.fit(frame, target, exposure)
