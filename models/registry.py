@@ -369,7 +369,9 @@ class Registry:
             with _quiet():
                 return str(self._client.get_model_version(model_name(product), str(version)).run_id)
         except MlflowException as error:
-            raise RegistryError(f"there is no version {version} of {product!r}: {error.message}") from error
+            present = ", ".join(self.versions(product)) or "none"
+            absent = f"there is no version {version} of {product!r}; versions: {present}"
+            raise RegistryError(absent) from error
 
     def _run_folder(self, run: str) -> Path:
         return self._folder / "artifacts" / run / "artifacts"

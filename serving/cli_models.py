@@ -82,13 +82,14 @@ def history(
     with refusals(console):
         audit = Registry(_settings(lake).registry).audit
         if at is None:
-            console.print(render.history_table(product, audit.periods(product)))
-            return
-        found = audit.at(product, at.replace(tzinfo=None))
-        if found is None:
-            console.print(f"nothing priced {product} at {at:%Y-%m-%d %H:%M}", highlight=False)
+            periods, when = audit.periods(product), "yet"
+        else:
+            found, when = audit.at(product, at.replace(tzinfo=None)), f"at {at:%Y-%m-%d %H:%M}"
+            periods = [] if found is None else [found]
+        if not periods:
+            console.print(f"nothing priced {product} {when}", highlight=False)
             raise typer.Exit(1)
-        console.print(render.history_table(product, [found]))
+        console.print(render.history_table(product, periods))
 
 
 def _settings(lake: Path | None) -> Settings:

@@ -17,6 +17,7 @@ from models.tariff.figures import draw_tariff
 from models.tariff.files import write_tariff
 from models.tariff.proposal import named_bases
 from serving.console import refusals
+from serving.render import decision_table
 from serving.settings import Settings
 from serving.tariff_jobs import Desk, compare_tariffs, distil_tariff, export_tariff, import_tariff
 
@@ -36,6 +37,10 @@ AsOf = Annotated[datetime | None, typer.Option("--as-of", help="UTC time; nothin
 Lake = Annotated[Path | None, typer.Option("--lake", help="Folder of tables and models.")]
 Pictures = Annotated[Path | None, typer.Option(help="Folder for a picture per table.")]
 MOST_SENTENCES, MOST_PAIRS = 40, 10
+SELDOM = (
+    "An edit seldom gains on what it edits: a product file that shall let it pass says, before the model is "
+    "trained, what may be lost (promotion.champion.least_gain below zero)."
+)
 
 
 @app.command("export")
@@ -70,11 +75,16 @@ def bring_back(
         found = import_tariff(_desk(data, as_of, lake), file, editor)
         _say(found.difference.sentences())
         _say([str(record) for record in found.tariff.records])
+        code, parent = found.tariff.product, found.tariff.source.version or "none"
+        console.print(decision_table(f"{code} version {found.version}", found.decision))
         console.print(
-            f"{found.tariff.product} version {found.version} (tariff), parent version "
-            f"{found.tariff.source.version or 'none'}; it does not price until it is promoted",
+            f"{code} version {found.version} (tariff), parent version {parent}; it does not price until "
+            f"somebody else than {editor} promotes it: premia promote {code} {found.version} --by NAME",
+            markup=False,
             highlight=False,
         )
+        if any(rule.finding == "undecided" and rule.champion is not None for rule in found.decision.rules):
+            console.print(SELDOM, markup=False, highlight=False)
 
 
 @app.command("diff")

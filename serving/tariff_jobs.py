@@ -9,7 +9,7 @@ import numpy as np
 
 from data.store import connect
 from models.encoding import Encoding
-from models.errors import MismatchError
+from models.errors import MismatchError, TariffError
 from models.fitted import inputs_hash
 from models.registry import Registry
 from models.tariff.diff import Diff, diff
@@ -18,6 +18,7 @@ from models.tariff.fidelity import Fidelity, fidelity
 from models.tariff.files import read_tariff, read_unedited
 from models.tariff.proposal import check_parent, propose, tariff_of, tariff_rows
 from models.tariff.tariff import Source
+from models.tuned import read_tuned, tuned_path
 from serving.clock import wall_clock
 from serving.compose import find_product
 from serving.tables import product_table
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from features.spec import FeatureSpec
+    from models.promotion import Decision
     from models.tariff.tariff import Tariff
     from pricing.product import Product
     from serving.settings import Settings
@@ -72,11 +74,14 @@ class Registered:
         Version in the registry.
     difference
         Against the file as it was written.
+    decision
+        What the thresholds of the product file say of it.
     """
 
     tariff: Tariff
     version: str
     difference: Diff
+    decision: Decision
 
 
 def export_tariff(
@@ -104,7 +109,9 @@ def export_tariff(
     if bundle.product.hash != product.hash:
         raise MismatchError("products", bundle.product.hash, product.hash)
     learn, _ = tariff_rows(product, desk.table(product))
-    return tariff_of(bundle, Source(str(version), artifact_hash, bundle.model.family), learn, base)
+    beside = tuned_path(desk.settings.products / f"{code}.toml", code)
+    tuned = read_tuned(beside) if beside.is_file() else None
+    return tariff_of(bundle, Source(str(version), artifact_hash, bundle.model.family), learn, base, tuned)
 
 
 def distil_tariff(
@@ -150,6 +157,8 @@ def import_tariff(desk: Desk, path: Path, editor: str) -> Registered:
     MismatchError
         If it was made for another product file, other inputs, or another parent than is registered.
     """
+    if not editor.strip():
+        raise TariffError(["who edited it must be named; someone else approves it. Hint: --editor NAME"])
     tariff, written = read_tariff(path, editor), read_unedited(path)
     product = find_product(desk.settings, tariff.product)
     registry = Registry(desk.settings.registry)
@@ -160,7 +169,8 @@ def import_tariff(desk: Desk, path: Path, editor: str) -> Registered:
     spec_hash, now = inputs_hash(desk.spec, product.profile), wall_clock(desk.settings.clock)()
     result = propose(tariff, product, table, spec_hash, registry.champion(product.code))
     difference = diff(written, tariff, *_portfolio(product, table))
-    return Registered(tariff, registry.log_training(result, author=editor, at=now), difference)
+    version = registry.log_training(result, author=editor, at=now)
+    return Registered(tariff, version, difference, registry.decision(product.code, version))
 
 
 def compare_tariffs(desk: Desk, before: Path, after: Path | None) -> Diff:

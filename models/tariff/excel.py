@@ -153,7 +153,7 @@ def _identity(tariff: Tariff) -> dict[str, str]:
         "tariff hash": tariff_hash(tariff),
         "currency": f"{tariff.currency} (amounts in minor units)",
         "large-loss load": f"{tariff.load_minor!r} per unit of exposure, on top of the components",
-        "intervals": "95 %, Fisher information of the cell and the base level, all other tables given",
+        "intervals": "95 %; cell G2 of each sheet says by what",
         "to edit": "yellow cells only; read it back with premia tariff import",
     }
 
@@ -175,6 +175,7 @@ def _check_cover(sheet: Any, tariff: Tariff) -> None:  # noqa: ANN401
 
 def _write_one_way(sheet: Any, tariff: Tariff, component: Component, table: Table) -> None:  # noqa: ANN401
     _caption(sheet, tariff, component, table)
+    sheet["G2"], sheet["G2"].font = f"intervals by {table.interval_kind}", QUIET
     _headings(sheet, FIRST_ROW - 1, list(ONE_WAY))
     for row, cell in enumerate(table_cells(tariff, component, table), start=FIRST_ROW):
         for column, name in enumerate(ONE_WAY.values(), start=1):

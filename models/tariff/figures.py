@@ -141,7 +141,7 @@ def _draw_relativities(
         color="tab:blue",
         alpha=0.45,
         linewidth=2,
-        label="95 % interval",
+        label=f"95 % interval, {table.interval_kind}",
     )
     if table.base is not None:
         axes.plot(place[held == table.base], [1.0], "D", color="black", markersize=6, label="base level")

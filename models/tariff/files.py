@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.tariff.tariff import Tariff
 
 # First fields of the lines before the heading; `#` lets other readers pass them by.
-HEAD, STATE = "#premia-tariff", "#state"
+HEAD, STATE, INTERVALS = "#premia-tariff", "#state", "#intervals"
 NUMBERS = ("above", "up_to", "exposure", "claims", "relativity", "low", "high")
 
 
@@ -31,6 +31,8 @@ def write_csv(tariff: Tariff, path: Path) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([HEAD, *(f"{name}={value}" for name, value in _identity(tariff).items())])
     writer.writerows([STATE, line] for line in pack(tariff))
+    kinds = (f"{name}={kind}" for name, kind in _intervals(tariff).items())
+    writer.writerow([INTERVALS, *kinds])
     writer.writerow(COLUMNS)
     for cell in cells_of(tariff):
         fields = _fields(cell)
@@ -76,7 +78,12 @@ def read_csv(path: Path) -> tuple[Tariff, list[Line]]:
 def write_json(tariff: Tariff, path: Path) -> None:
     """Write a tariff as JSON: `cells` to read and edit, `state` for the exact values."""
     cells = [{k: v for k, v in _fields(cell).items() if v not in (None, "")} for cell in cells_of(tariff)]
-    content = {"tariff": _identity(tariff), "cells": cells, "state": to_state(tariff)}
+    content = {
+        "tariff": _identity(tariff),
+        "intervals": _intervals(tariff),
+        "cells": cells,
+        "state": to_state(tariff),
+    }
     path.write_text(
         json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )
@@ -191,6 +198,11 @@ def _identity(tariff: Tariff) -> dict[str, str]:
         "model_hash": tariff.source.artifact_hash,
         "tariff_hash": tariff_hash(tariff),
     }
+
+
+def _intervals(tariff: Tariff) -> dict[str, str]:
+    """Say by what the intervals of each table are taken."""
+    return {f"{c.name} {table.name}": table.interval_kind for c in tariff.components for table in c.tables}
 
 
 def _check_identity(place: str, named: Mapping[str, Any], tariff: Tariff) -> None:

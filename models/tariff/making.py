@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.errors import TariffError
+from models.families.base import FitSettings
+from models.families.glm import solve_glm
+from models.families.glm_errors import relativity_variances
 from models.links import respond
 from models.risk_model import COMPONENTS
 from models.tables import TableModel
@@ -25,7 +28,11 @@ if TYPE_CHECKING:
     from models.families import Objective
     from models.risk_model import ComponentName, RiskModel
     from models.tariff.rows import Rows
+    from models.tuned import TunedSettings
     from pricing.product import Product
+
+# Largest difference of raw values between two solutions of one GLM.
+SAME = 1e-5
 
 
 def make_tariff(
@@ -36,8 +43,13 @@ def make_tariff(
     *,
     source: Source | None = None,
     base: Mapping[str, str] | None = None,
+    tuned: TunedSettings | None = None,
 ) -> Tariff:
     """Make a tariff from a model whose components are tables.
+
+    Of a GLM the intervals are those of its own covariance, for which it is solved once more on the learn
+    rows; where that does not give its tables again (other rows, other settings), they stay those of each
+    cell's own data.
 
     Parameters
     ----------
@@ -51,6 +63,8 @@ def make_tariff(
         Registered version of the model.
     base
         Input -> name of its base level; the level with the largest exposure where absent.
+    tuned
+        Settings that a GLM was trained with, if tuning chose them.
 
     Raises
     ------
@@ -79,7 +93,34 @@ def make_tariff(
     tariff = based(measured(tariff, learn))
     for key, level in (base or {}).items():
         tariff = rebased(tariff, key, level)
+    if model.family == "glm":
+        for name in COMPONENTS[model.kind]:
+            chosen = FitSettings() if tuned is None else tuned.apply(FitSettings(), name, "glm")
+            settings = replace(chosen, glm=product.models.glm)
+            tariff = tariff.with_component(_with_variances(tariff.component(name), encoding, learn, settings))
     return tariff
+
+
+def _with_variances(
+    component: Component, encoding: Encoding, learn: Rows, settings: FitSettings
+) -> Component:
+    """Give the tables of a GLM the variances of its covariance, where solving it again gives its tables."""
+    design = learn.designs[component.name]
+    fit = solve_glm(design, settings)
+    again = _component(component.name, component.objective, fit.model, encoding)
+    if [table.scales for table in again.tables] != [table.scales for table in component.tables]:
+        return component
+    pairs = zip(again.tables, component.tables, strict=True)
+    if not all(np.allclose(one.raw, other.raw, rtol=0.0, atol=SAME) for one, other in pairs):
+        return component
+    place = {name: i for i, name in enumerate(encoding.inputs)}
+    bases = {place[table.inputs[0]]: table.base for table in component.tables if table.base is not None}
+    variances = relativity_variances(fit, design, bases)
+    tables = (
+        replace(table, variance=variances.get(tuple(place[name] for name in table.inputs)))
+        for table in component.tables
+    )
+    return replace(component, tables=tuple(tables))
 
 
 def based(tariff: Tariff) -> Tariff:
@@ -188,4 +229,7 @@ def _largest(table: Table, encoding: Encoding) -> int | None:
 
 
 def _based(table: Table, base: int | None) -> Table:
-    return table if base is None else replace(table, base=base, reference=float(table.raw[base]))
+    if base is None or base == table.base:
+        return table
+    # Variances were taken against the base before.
+    return replace(table, base=base, reference=float(table.raw[base]), variance=None)

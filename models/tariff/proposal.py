@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from models.bundle import Bundle
     from models.registry import Promoted
+    from models.tuned import TunedSettings
     from pricing.product import Product
 
 ATTACHMENT = "tariff.json"
@@ -40,7 +41,13 @@ def tariff_rows(product: Product, table: pa.Table) -> tuple[Rows, Rows]:
     return tuple(Rows.of(product, encoding, values, observed, part) for part in (~test, test))  # type: ignore[return-value]
 
 
-def tariff_of(bundle: Bundle, source: Source, learn: Rows, base: Mapping[str, str] | None = None) -> Tariff:
+def tariff_of(
+    bundle: Bundle,
+    source: Source,
+    learn: Rows,
+    base: Mapping[str, str] | None = None,
+    tuned: TunedSettings | None = None,
+) -> Tariff:
     """Give the tariff of a stored model; one that was stored as a tariff keeps its records and changes.
 
     Parameters
@@ -53,9 +60,14 @@ def tariff_of(bundle: Bundle, source: Source, learn: Rows, base: Mapping[str, st
         Learn rows; exposure, claims and intervals come from them.
     base
         Input -> name of its base level, where it shall be another.
+    tuned
+        Settings that the model was trained with; passed by where they are not those.
     """
     if ATTACHMENT not in bundle.attachments:
-        return make_tariff(bundle.product, bundle.encoding, bundle.model, learn, source=source, base=base)
+        known = tuned if tuned is not None and tuned.hash == bundle.summary.get("tuned") else None
+        return make_tariff(
+            bundle.product, bundle.encoding, bundle.model, learn, source=source, base=base, tuned=known
+        )
     tariff = replace(from_state(json.loads(bundle.attachments[ATTACHMENT])), source=source)
     tariff = measured(tariff, learn)
     for name, level in (base or {}).items():

@@ -249,7 +249,8 @@ def cap(tariff: Tariff, parameters: Capping) -> Tariff:
             [f"{table.name}: 0 < low < high is needed, found {parameters.low:g} and {parameters.high:g}"]
         )
     low, high = (table.reference + np.log(bound) for bound in (parameters.low, parameters.high))
-    return tariff.with_table(parameters.component, replace(table, raw=np.clip(table.raw, low, high)))
+    raw = np.clip(table.raw, low, high)
+    return tariff.with_table(parameters.component, replace(table, raw=raw, variance=None))
 
 
 def rounded(tariff: Tariff, parameters: Rounding) -> Tariff:
@@ -353,7 +354,7 @@ def _joined(table: Table, scale: Scale, member: NDArray[np.int64]) -> Table:
 def _set(table: Table, raw: NDArray[np.float64]) -> Table:
     """Put new values in; the base level stays the one with relativity 1."""
     reference = table.reference if table.base is None else float(raw[table.base])
-    return replace(table, raw=np.asarray(raw, dtype=np.float64), reference=reference)
+    return replace(table, raw=np.asarray(raw, dtype=np.float64), reference=reference, variance=None)
 
 
 def _numbers_only(table: Table, what: str) -> None:

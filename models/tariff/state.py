@@ -131,6 +131,8 @@ def _component_state(component: Component) -> dict[str, Any]:
                 "claims": table.claims.tolist(),
                 "information": table.information.tolist(),
             }
+            # Left out where there is none, so that states without it keep their hash.
+            | ({} if table.variance is None else {"variance": table.variance.tolist()})
             for table in component.tables
         ],
     }
@@ -173,6 +175,7 @@ def _read_table(state: Mapping[str, Any]) -> Table:
         cells("exposure"),
         cells("claims"),
         cells("information"),
+        cells("variance") if "variance" in state else None,
     )
 
 

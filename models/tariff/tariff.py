@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 FAMILY = "tariff"
 DIGITS = 12
+# By what intervals are taken.
+COVARIANCE = "covariance of the GLM"
+OWN_DATA = "information of the cell and the base level"
 # Half the width of a 95 % interval in standard errors.
 NORMAL_95 = 1.959963984540054
 
@@ -59,6 +62,9 @@ class Table:
         Units of exposure and number of claims of the learn rows in each cell.
     information
         Fisher information of each cell's raw value at dispersion 1, all other tables given.
+    variance
+        Variance of the logarithm of each relativity at dispersion 1 by the covariance of the GLM behind, zero
+        where there is nothing to know; None where no GLM is behind, or its table was restricted since.
     """
 
     scales: tuple[Scale, ...]
@@ -68,6 +74,7 @@ class Table:
     exposure: NDArray[np.float64]
     claims: NDArray[np.float64]
     information: NDArray[np.float64]
+    variance: NDArray[np.float64] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -86,23 +93,27 @@ class Table:
         return np.array([shown(ratio) for ratio in ratios.tolist()]).reshape(self.raw.shape)
 
     def interval(self, dispersion: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give 95 % intervals of the relativities by Fisher information, NaN at the base and without claims.
+        """Give 95 % intervals of the relativities, NaN at the base and where nothing is known.
 
-        The variance of the logarithm is `dispersion x (1 / I(cell) + 1 / I(base))`: the information of the
-        cell and of the base level, given all other tables. Covariance between factors, and the pull of a
-        penalty towards its prior, are left out; the interval says how much the cell's own data can tell.
-        Interactions are measured against 1, so that their base has no variance.
+        Of a GLM the variance of the logarithm is that of its coefficients, `dispersion x variance`. Else it
+        is `dispersion x (1 / I(cell) + 1 / I(base))`: the information of the cell and of the base level,
+        given all other tables. Covariance between factors, and the pull of a penalty towards its prior, are
+        left out then; the interval says how much the cell's own data can tell. Interactions are measured
+        against 1, so that their base has no variance. `interval_kind` says which it is.
 
         Parameters
         ----------
         dispersion
             Of the component.
         """
-        with np.errstate(divide="ignore"):
-            variance = dispersion / self.information
-            if self.base is not None:
-                variance = variance + dispersion / self.information[self.base]
-                variance[self.base] = np.inf
+        if self.variance is not None:
+            variance = np.where(self.variance > 0, dispersion * self.variance, np.inf)
+        else:
+            with np.errstate(divide="ignore"):
+                variance = dispersion / self.information
+                if self.base is not None:
+                    variance = variance + dispersion / self.information[self.base]
+                    variance[self.base] = np.inf
         half = NORMAL_95 * np.sqrt(variance)
         known = np.isfinite(half)
         half = np.where(known, half, 0.0)
@@ -110,6 +121,11 @@ class Table:
         low = exp_array((middle - half).ravel()).reshape(middle.shape)
         high = exp_array((middle + half).ravel()).reshape(middle.shape)
         return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+    @property
+    def interval_kind(self) -> str:
+        """By what its intervals are taken."""
+        return OWN_DATA if self.variance is None else COVARIANCE
 
     def locate(self, encoding: Encoding, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Give the flat cell of each encoded risk, shape (n,)."""

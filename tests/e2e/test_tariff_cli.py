@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def motor_rows(n: int) -> pa.Table:
     """Simulate rows with the columns of freMTPL2; young drivers claim more."""
     rng = np.random.default_rng(7)
     age, exposure = rng.integers(18, 91, n), rng.uniform(0.1, 1.0, n)
-    claims = rng.poisson(0.2 * np.exp(0.9 * (age < 26)) * exposure)
+    claims = rng.poisson(0.3 * np.exp(1.2 * (age < 26)) * exposure)
     return pa.table(
         {
             "Area": rng.choice(list("ABCDEF"), n),
@@ -179,3 +180,25 @@ def test_what_is_refused_registers_nothing(desk):
     finally:
         toml.write_text(text, encoding="utf-8")
     assert registry.stored("motor_fr", 1)[0].model.family == "glm"
+
+
+def test_a_second_person_puts_a_tariff_into_service(desk):
+    root, run, data = desk
+    book = root / "second.csv"
+    run("tariff", "export", "motor_fr", "--version", "1", "--out", str(book), *data)
+    assert "who edited it must be named" in run("tariff", "import", str(book), "--editor", " ", *data, code=1)
+    said = run("tariff", "import", str(book), "--editor", "E. Ditor", *data)
+    assert "actual over expected" in said
+    version = re.search(r"premia promote motor_fr (\d+)", " ".join(said.split()))[1]
+    registry = Registry(Settings(lake=root / "lake").registry)
+    for name in ("E. Ditor", " e.  ditor"):
+        assert "a second person approves" in run("promote", "motor_fr", version, "--by", name, code=1)
+    assert registry.champion("motor_fr") is None
+    run("promote", "motor_fr", version, "--by", "B. Boss")
+    period = registry.champion("motor_fr").period
+    assert (period.identity.family, period.identity.author, period.approver) == (
+        "tariff",
+        "E. Ditor",
+        "B. Boss",
+    )
+    assert price(root, version, YOUNG)[1].scored == price(root, "1", YOUNG)[1].scored

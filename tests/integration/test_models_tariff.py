@@ -15,6 +15,8 @@ from models.bundle import Bundle
 from models.encoding import Encoding
 from models.errors import ArtifactError, MismatchError, TariffError
 from models.families import FitSettings
+from models.families.glm import solve_glm
+from models.families.glm_errors import relativity_variances
 from models.links import respond
 from models.response import read_observed
 from models.tariff import (
@@ -31,18 +33,20 @@ from models.tariff import (
     draw_tariff,
     fidelity,
     make_tariff,
+    rebased,
     restrict,
 )
 from models.tariff.partition import fewest_groups
 from models.tariff.proposal import check_parent, propose, tariff_of
 from models.tariff.rows import deviance
-from models.tariff.tariff import table_model
+from models.tariff.tariff import COVARIANCE, OWN_DATA, table_model
 from models.tariff.whittaker import smooth
 from models.training import fit_risk_model
 from pricing.product import read_product
 
 PRODUCT = read_product(Path(__file__).parents[2] / "data" / "reference" / "products" / "motor_fr.toml")
 ENCODING = Encoding.of(PRODUCT)
+BASES = dict.fromkeys(range(6), 0) | dict.fromkeys(range(7, 9), 0)
 
 
 def motor_table(n: int, seed: int = 0) -> pa.Table:
@@ -115,10 +119,43 @@ def test_a_tariff_prices_as_its_model(motor):
     assert table.exposure[table.base] == table.exposure.max()
 
 
-def test_the_interval_covers_the_truth(motor):
+def test_intervals_of_a_glm_are_those_of_its_covariance(motor):
+    for name in ("frequency", "severity"):
+        design = motor.learn.designs[name]
+        variances = relativity_variances(
+            solve_glm(design, FitSettings()), design, {6: motor.tariff.table(name, "fuel").base} | BASES
+        )
+        table = motor.tariff.table(name, "fuel")
+        np.testing.assert_allclose(table.variance, variances[(6,)], rtol=1e-6)
+        assert table.interval_kind == COVARIANCE
+        low, high = table.interval(1.0)
+        other = 1 - table.base
+        assert np.log(high / low)[other] == pytest.approx(2 * 1.959964 * math.sqrt(table.variance[other]))
+        assert np.isnan([low[table.base], low[-1]]).all()
+    for restriction in RESTRICTIONS:
+        table = restrict(motor.tariff, restriction, motor.learn).table(
+            restriction.component, *restriction.inputs
+        )
+        kept = isinstance(restriction, Rounding)
+        assert table.interval_kind == (COVARIANCE if kept else OWN_DATA)
+    moved = rebased(
+        motor.tariff, "fuel", "Diesel" if motor.tariff.table("frequency", "fuel").base else "Regular"
+    )
+    assert moved.table("frequency", "fuel").interval_kind == OWN_DATA
+
+
+def test_intervals_are_of_the_cells_where_the_glm_cannot_be_solved_again(motor):
+    for tariff in (
+        make_tariff(PRODUCT, ENCODING, motor.glm, motor.test),
+        distil(PRODUCT, ENCODING, motor.gbm, motor.learn),
+    ):
+        assert {t.interval_kind for c in tariff.components for t in c.tables} == {OWN_DATA}
+
+
+def test_the_interval_of_the_cells_covers_the_truth(motor):
     """For a saturated factor the information interval is that of a ratio of Poisson counts."""
     component = motor.tariff.component("frequency")
-    table = component.table("fuel")
+    table = replace(component.table("fuel"), variance=None)
     design = motor.learn.designs["frequency"]
     mean = respond(table_model(component, ENCODING).predict_raw(design.values), "log")
     expected = np.bincount(design.values[:, 6].astype(int), mean * design.weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from models.errors import ModelError
 from models.families import GLM, Design, FitSettings
 from models.families.glm import solve_glm
+from models.families.glm_errors import relativity_variances
 from pricing.glm import Glm
 
 
@@ -180,3 +183,33 @@ def test_a_design_of_constant_target_needs_no_fit():
     flat = Design(np.zeros((40, 1)), np.full(40, 2.0), np.ones(40), ("a",), (0,), (0,), "gamma")
     fit = solve_glm(flat, FitSettings(glm=Glm()))
     assert fit.intercept == pytest.approx(np.log(2.0))
+
+
+def test_variances_of_relativities_are_those_of_refits():
+    """Two inputs that go together: what one cell's own claims say is far too sure."""
+    rng = np.random.default_rng(3)
+    one = rng.integers(0, 3, 4000)
+    values = np.column_stack([one, np.where(rng.random(4000) < 0.9, one, 2 - one)]).astype(float)
+    rate = np.array([0.3, 0.4, 0.5])[one]
+    design = Design(values, rate, np.ones(4000), ("a", "b"), (3, 3), (0, 0), "poisson")
+    chosen = FitSettings(level_claims=0.01)
+    logs = []
+    for _ in range(60):
+        fit = solve_glm(replace(design, target=rng.poisson(rate).astype(float)), chosen)
+        logs.append([table[0] - table[2] for table in fit.model.mains.values()])
+    found = relativity_variances(fit, replace(design, target=rate), {0: 2, 1: 2})
+    np.testing.assert_allclose(np.std(logs, axis=0), np.sqrt([found[(i,)][0] for i in (0, 1)]), rtol=0.25)
+    alone = np.sqrt(sum(1 / rate[one == level].sum() for level in (0, 2)))
+    assert np.std(logs, axis=0)[0] > 1.5 * alone
+    assert found[(0,)][2] == found[(0,)][3] == 0.0
+
+
+def test_an_interaction_takes_part_in_the_variances():
+    frame, rate, years = rows(2000)
+    values = np.column_stack([frame["fuel"] == "diesel", pd.factorize(frame["area"])[0]]).astype(float)
+    whole = Design(values, rate, years, ("fuel", "area"), (2, 3), (0, 0), "poisson")
+    fit = solve_glm(whole, FitSettings(glm=Glm(interactions=[["fuel", "area"]])))
+    found = relativity_variances(fit, whole, {0: 0, 1: 0})
+    assert found[0, 1].shape == fit.model.pairs[0, 1].shape
+    assert (found[0, 1][:2, :3] > 0).all()
+    assert (found[0, 1][2] == 0).all()

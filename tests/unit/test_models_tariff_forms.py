@@ -168,7 +168,7 @@ def test_what_csv_and_json_may_not_say(tmp_path):
     with plain.open(newline="") as handle:
         rows = list(csv.reader(handle))
     head = next(i for i, row in enumerate(rows) if row[0] == "component")
-    assert head == 2
+    assert head == 3
 
     def refused(change, sentence):
         changed = [list(row) for row in rows]
@@ -178,15 +178,15 @@ def test_what_csv_and_json_may_not_say(tmp_path):
         with pytest.raises(TariffError, match=sentence):
             read_tariff(tmp_path / "c.csv")
 
-    refused(lambda r: r[head + 2].__setitem__(8, "abc"), "line 5, relativity: .* is 'abc', no number")
-    refused(lambda r: r[head + 2].__setitem__(8, "nan"), "line 5, relativity: .* is nan")
+    refused(lambda r: r[head + 2].__setitem__(8, "abc"), "line 6, relativity: .* is 'abc', no number")
+    refused(lambda r: r[head + 2].__setitem__(8, "nan"), "line 6, relativity: .* is nan")
     refused(lambda r: r.pop(head + 2), "frequency age '18 to 20' is missing")
-    refused(lambda r: r.append(r[head + 2]), "line 16, cell_1: frequency age '18 to 20' is there twice")
+    refused(lambda r: r.append(r[head + 2]), "line 17, cell_1: frequency age '18 to 20' is there twice")
     refused(lambda r: r[head].__setitem__(0, "part"), "the heading is")
     refused(lambda r: r[0].__setitem__(1, "product=motor"), "line 1: product is 'motor'")
     refused(lambda r: r[1].__setitem__(1, r[1][1][:40]), "the stored state of the tariff is")
     refused(lambda r: r.__delitem__(slice(0, 2)), "line 1: #premia-tariff is needed")
-    refused(lambda r: r[head + 3].__delitem__(slice(4, None)), "line 6: 4 columns, 12 are needed")
+    refused(lambda r: r[head + 3].__delitem__(slice(4, None)), "line 7: 4 columns, 12 are needed")
     path = write_tariff(tariff_of(), tmp_path / "t.json")
     content = json.loads(path.read_text())
     content["cells"][1]["relativity"] = "1.7"
