@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pricing.errors import NoPriceError
 from pricing.ladder import PriceInputs, build_ladder
+from pricing.plan import plan_on
 from pricing.rules import Outcome, failed_rules
 from serving.texts import REFERRAL_TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from features.derive import Value
     from models.bundle import Bundle, Scored
@@ -40,6 +42,8 @@ class InService:
         Product file, rating plan and promoted model.
     model_version, model_hash
         Version of the model in the registry, and sha256 of its artifact.
+    plans
+        All active plans of the product, each of which prices in its time; `plan` alone when empty.
     """
 
     product: Product
@@ -47,6 +51,18 @@ class InService:
     bundle: Bundle
     model_version: str
     model_hash: str
+    plans: tuple[RatingPlan, ...] = ()
+
+    def on(self, day: date) -> InService:
+        """Give what prices on a day.
+
+        Raises
+        ------
+        PlanNotEffectiveError
+            If no plan is in force on it.
+        """
+        plan = plan_on(self.plans or (self.plan,), day)
+        return self if plan is self.plan else replace(self, plan=plan)
 
 
 @dataclass(frozen=True)
@@ -78,12 +94,15 @@ class Decision:
         Rules that were not met, and why no price was given.
     scored, ladder
         Model result and price; None where there is none.
+    inputs
+        What the price was built from; None for a declined risk.
     """
 
     status: Status
     outcomes: tuple[Outcome, ...]
     scored: Scored | None
     ladder: Ladder | None
+    inputs: PriceInputs | None = None
 
 
 def decide(
@@ -122,10 +141,10 @@ def decide(
     try:
         ladder = build_ladder(inputs, service.plan, sale.channel, sale.sub_channel)
     except NoPriceError as error:
-        return Decision("referred", (*outcomes, refusal(error.kind)), scored, None)
+        return Decision("referred", (*outcomes, refusal(error.kind)), scored, None, inputs)
     if outcomes:
-        return Decision("referred", outcomes, scored, None)
-    return Decision("quoted", (), scored, ladder)
+        return Decision("referred", outcomes, scored, None, inputs)
+    return Decision("quoted", (), scored, ladder, inputs)
 
 
 def price_inputs(
