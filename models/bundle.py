@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from models.encoding import Encoding
 from models.errors import ArtifactError, MismatchError
+from models.experience import ExperienceFit
 from models.families import library_versions, load_scorer
 from models.fitted import inputs_hash
 from models.risk_model import COMPONENTS, Reason, RiskModel, Scored
@@ -53,6 +54,8 @@ class Bundle:
         Rows, claims, figures on test rows, settings.
     attachments
         Texts that belong to the model, by file name: for a tariff where each cell comes from.
+    experience
+        What training found for the experience rating; None where the product names none.
     """
 
     product: Product
@@ -62,6 +65,7 @@ class Bundle:
     versions: dict[str, str]
     summary: dict[str, float | int | str]
     attachments: Mapping[str, str] = field(default_factory=dict)
+    experience: ExperienceFit | None = None
 
     @classmethod
     def of(
@@ -72,9 +76,19 @@ class Bundle:
         spec_hash: str,
         summary: Mapping[str, float | int | str],
         attachments: Mapping[str, str] | None = None,
+        experience: ExperienceFit | None = None,
     ) -> Bundle:
         """Put a freshly trained model together with the versions of the libraries at work."""
-        return cls(product, spec_hash, encoding, model, library_versions(), dict(summary), attachments or {})
+        return cls(
+            product,
+            spec_hash,
+            encoding,
+            model,
+            library_versions(),
+            dict(summary),
+            attachments or {},
+            experience,
+        )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -177,6 +191,7 @@ class Bundle:
             "versions": self.versions,
             "summary": self.summary,
             "attachments": sorted(self.attachments),
+            "experience": None if self.experience is None else self.experience.to_json(),
             "files": {path.name: _checksum(path) for path in sorted(files)},
         }
         (folder / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -234,10 +249,15 @@ class Bundle:
                 index["versions"],
                 index["summary"],
                 attachments,
+                ExperienceFit.from_json(index.get("experience")),
             )
             stored = str(index["product_hash"])
         except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
             raise ArtifactError(f"{folder.name}: content does not fit {FORMAT}: {error}") from error
+        if product.experience is not None and bundle.experience is None:
+            raise ArtifactError(
+                f"{folder.name}: the product names [experience], which was not fitted. Hint: premia train"
+            )
         _match("products", product.hash, stored)
         _match("encodings", repr(encoding), repr(Encoding.of(product)))
         if expected_product is not None:

@@ -80,7 +80,7 @@ class Encoding:
     @classmethod
     def of(cls, product: Product) -> Encoding:
         """Build the encoding of a product."""
-        return cls(product.factors, product.profile.inputs)
+        return cls(product.model_factors, product.profile.inputs)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Encoding:

@@ -10,6 +10,7 @@ import numpy as np
 
 from models.encoding import Encoding
 from models.errors import EncodingError, TrainingDataError
+from models.experience import ExperienceFit, fit_experience
 from models.families import Design, FitSettings, Objective, Scorer, fit_family
 from models.fitted import inputs_hash
 from models.judged import EMPTY, Judged, judge
@@ -61,6 +62,8 @@ class TrainingResult:
         Texts stored with the proposed family, by file name.
     against
         Version in service that they were judged with; empty when none was.
+    experience
+        Experience rating, fitted with the product's champion; None where the product names none.
     """
 
     product: Product
@@ -73,6 +76,7 @@ class TrainingResult:
     proposed: str = EMPTY
     attachments: Mapping[str, str] = field(default_factory=dict)
     against: str = EMPTY
+    experience: ExperienceFit | None = None
 
     @property
     def champion(self) -> str:
@@ -98,6 +102,7 @@ class TrainingResult:
             {key: value for key, value in self.summary.items() if not key.startswith("seconds_")}
             | {f"test_{name}": value for name, value in figures.items()},
             self.attachments if chosen == self.champion else None,
+            self.experience,
         )
 
 
@@ -157,6 +162,26 @@ def train(
             product, family, encoding, matrix, observed, ~test, settings, groups=groups, tuned=tuned
         )
         seconds[family] = time.perf_counter() - start
+    report("experience", 0.93)
+    experience = fit_experience(
+        product,
+        matrix,
+        observed,
+        ~test,
+        _units(product, table, ~rows.out),
+        lambda part: fit_risk_model(
+            product,
+            product.models.champion,
+            encoding,
+            matrix,
+            observed,
+            part,
+            settings,
+            groups=groups,
+            tuned=tuned,
+            whole=_by_cost(product),
+        ),
+    )
     report("compare on test rows", 0.95)
     judged = judge(
         product,
@@ -184,7 +209,23 @@ def train(
         | {f"seconds_{family}": round(value, 3) for family, value in seconds.items()}
         | {"tuned": "" if tuned is None else tuned.hash},
         against=EMPTY if in_service is None else in_service.version,
+        experience=experience,
     )
+
+
+def _by_cost(product: Product) -> bool:
+    return product.experience is not None and product.experience.method == "buhlmann_straub"
+
+
+def _units(product: Product, table: pa.Table, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Give whose history each kept row belongs to; -1 where nobody is named."""
+    if product.experience is None:
+        return np.zeros(0, dtype=np.int64)
+    profile = product.profile
+    name = {"customer": profile.customer, "seller": profile.seller}[product.experience.unit]
+    if name not in table.column_names:
+        raise TrainingDataError([f"column {name!r} (whose experience?) is absent"])
+    return np.asarray(table[name].cast("int64").fill_null(-1).to_numpy(), dtype=np.int64)[kept]
 
 
 def fit_risk_model(
@@ -198,6 +239,7 @@ def fit_risk_model(
     *,
     groups: NDArray[np.int64] | None = None,
     tuned: TunedSettings | None = None,
+    whole: bool = True,
 ) -> RiskModel:
     """Fit all components of one family on the learn rows.
 
@@ -215,10 +257,13 @@ def fit_risk_model(
         Shape (n,): rows of one number stay together when part of the learn rows judges.
     tuned
         See `train`.
+    whole
+        False fits the first component alone (claims, without their cost).
     """
     kind = product.response.kind
     components: dict[ComponentName, Scorer] = {}
-    for name, objective in COMPONENTS[kind].items():
+    wanted = list(COMPONENTS[kind].items())
+    for name, objective in wanted if whole else wanted[:1]:
         design, total = design_of(product, name, objective, encoding, matrix, observed, learn, groups)
         chosen = settings if tuned is None else tuned.apply(settings, name, family)
         components[name] = fit_family(family, design, replace(chosen, glm=product.models.glm), total)

@@ -202,7 +202,7 @@ class ExperimentError(PricingError):
     """Figures of a price test that cannot be, or a log of its versions that does not hold together."""
 
 
-class ExperienceError(PricingError):
+class ExperienceError(PricingError, ValueError):
     """Parameters or events of experience rating, a bonus-malus scale or a use of cover that cannot be."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from pricing.definitions import parse_definition
+from pricing.experience import Experience
 from pricing.factors import CategoryFactor, Factor, Frozen, Name, NumberFactor, Text
 from pricing.glm import Glm
 from pricing.money import exponent, to_minor
@@ -316,6 +317,7 @@ class Product(Frozen):
     exposure: Exposure
     factors: tuple[Factor, ...] = ()
     profile: Profile = Profile()
+    experience: Experience | None = None
     protected: tuple[str, ...] = ()
     split: Split
     models: Models = Models()
@@ -346,6 +348,7 @@ class Product(Frozen):
         if offending:
             raise ValueError(f"protected attributes {offending} are never rating factors or profile features")
         self._check_cover_fits_response()
+        self._check_experience()
         categories = {factor.name for factor in self.factors if isinstance(factor, CategoryFactor)}
         faults = self.models.glm.faults(set(names) - categories, categories, self.monotone)
         if faults:
@@ -361,15 +364,33 @@ class Product(Frozen):
         if not fixed and self.response.kind not in {"frequency_severity", "claim_amount"}:
             raise ValueError("an indemnity cover needs claim amounts: frequency_severity or claim_amount")
 
+    def _check_experience(self) -> None:
+        own = self.experience
+        if own is None:
+            return
+        fitted = {"customer": "buyer_frailty", "seller": "seller_frailty"}[own.unit]
+        if fitted in self.profile.fitted:
+            raise ValueError(f"experience of the {own.unit} and {fitted} would count the same history twice")
+        if own.method == "buhlmann_straub" and self.cover.kind == "fixed_benefit":
+            raise ValueError("buhlmann_straub weighs cost: a fixed_benefit has poisson_gamma")
+        if own.method != "buhlmann_straub" and self.response.kind == "claim_amount":
+            raise ValueError(f"{own.method} counts claims: response claim_amount has buhlmann_straub")
+        if self.response.kind == "event" and own.shape is None:
+            raise ValueError(
+                "an event happens once at most, so its counts show no shape: file experience.shape"
+            )
+        if own.scale is not None:
+            factor = next((f for f in self.factors if f.name == own.scale.factor), None)
+            if not isinstance(factor, NumberFactor) or (factor.type, factor.minimum) != ("integer", 0):
+                raise ValueError(
+                    f"experience.scale.factor {own.scale.factor!r} is no integer factor with minimum 0"
+                )
+            own.scale.over(int(factor.maximum) + 1)
+
     @cached_property
     def hash(self) -> str:
         """Sha256 over the canonical content of the file, for artifacts and quotes."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()
-
-    @property
-    def canonical(self) -> str:
-        """The content as text, whatever the layout of the file."""
-        return self.model_dump_json()
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
     def cover_amount(self) -> str:
@@ -377,9 +398,15 @@ class Product(Frozen):
         return self.cover.limit or self.cover.benefit or "0"
 
     @property
+    def model_factors(self) -> tuple[NumberFactor | CategoryFactor, ...]:
+        """Rating factors that the models read: all but the class of a bonus-malus scale."""
+        scale = None if self.experience is None else self.experience.scale
+        return tuple(f for f in self.factors if scale is None or f.name != scale.factor)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of all model inputs: rating factors, profile features, fitted features."""
-        return tuple(factor.name for factor in self.factors) + self.profile.inputs
+        return tuple(factor.name for factor in self.model_factors) + self.profile.inputs
 
     @property
     def monotone(self) -> dict[str, int]:

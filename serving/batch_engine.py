@@ -13,6 +13,7 @@ from pricing.errors import UnknownChannelError
 from pricing.ladder import LARGEST_EXPIRING_MINOR, STEP_NAMES, build_ladders, settle
 from serving.batch_inputs import batch_inputs
 from serving.engine import refusal
+from serving.experience import class_encoding, relativities_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,8 @@ def decide_batch(
     service
         What prices the product.
     batch
-        Rating factors, profile features and `customer.*` facts by name.
+        Rating factors, profile features and `customer.*` facts by name, and `own.relativity` where the
+        product keeps own history.
     sales
         How each row is sold; a channel or sub-channel that the plan lacks refuses the row.
     ids
@@ -75,11 +77,13 @@ def decide_batch(
     size = batch.num_rows
     codes: list[list[str]] = [[] for _ in range(size)]
     status = np.zeros(size, dtype=np.int64)
-    scores = service.bundle.score(batch).column(PREMIUM)
+    scored_batch = service.bundle.score(batch)
+    scores = scored_batch.column(PREMIUM)
     readable = _mark_refused(service, batch, scores, sales, ids or {}, codes, status)
     scored = readable & ~_apply_rules(service.product, batch, readable, codes, status)
     premium = np.where(scored, scores.fill_null(np.nan).to_numpy(zero_copy_only=False), np.nan)
-    inputs = batch_inputs(service.product, service.plan, batch, premium, sales)
+    experience = relativities_of(service, batch, scored_batch)
+    inputs = batch_inputs(service.product, service.plan, batch, premium, sales, experience)
     columns = {name: np.zeros(size, dtype=np.int64) for name in PRICE_SCHEMA.names[3:]}
     outlets = sales.outlets
     for outlet in service.plan.outlets:
@@ -112,6 +116,12 @@ def _mark_refused(
     bad = np.flatnonzero(refused).tolist()
     for row, problems in zip(bad, service.bundle.encoding.problems(batch, bad), strict=True):
         codes[row].extend(f"{problem.field}:{problem.code}" for problem in problems)
+    classes = class_encoding(service.product)
+    if classes is not None:
+        bad = np.flatnonzero(classes.encode(batch).refused).tolist()
+        for row, problems in zip(bad, classes.problems(batch, bad), strict=True):
+            codes[row].extend(f"{problem.field}:{problem.code}" for problem in problems)
+        refused[bad] = True
     strangers = {outlet: _stranger(service, outlet) for outlet in set(sales.outlets)}
     for row, outlet in enumerate(sales.outlets):
         if strangers[outlet]:

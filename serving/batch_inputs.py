@@ -56,7 +56,12 @@ class Sales:
 
 
 def batch_inputs(
-    product: Product, plan: RatingPlan, batch: pa.RecordBatch, premium: NDArray[np.float64], sales: Sales
+    product: Product,
+    plan: RatingPlan,
+    batch: pa.RecordBatch,
+    premium: NDArray[np.float64],
+    sales: Sales,
+    experience: NDArray[np.int64] | None = None,
 ) -> PriceInputs:
     """Gather what the ladders of a batch are built from, as `price_inputs` does for one risk.
 
@@ -70,6 +75,8 @@ def batch_inputs(
         Shape (n,), risk premiums, minor units; NaN where a row has none and its other columns mean nothing.
     sales
         How each is sold.
+    experience
+        Relativity of own history of each, millionths, where the product keeps it.
     """
     factors = {factor.name: factor for factor in product.factors}
     tables = (plan.relativities or {}).items()
@@ -82,7 +89,13 @@ def batch_inputs(
         assert isinstance(factor, NumberFactor)  # noqa: S101 - the plan was held against the product
         amounts = _rated(factor, batch.column(factor.name)) * 10 ** exponent(plan.currency)
         cover = np.rint(np.nan_to_num(amounts)).astype(np.int64)
-    return PriceInputs(premium, relativities, cover_minor=cover, expiring_minor=sales.expiring_minor)
+    return PriceInputs(
+        premium,
+        relativities,
+        experience=experience,
+        cover_minor=cover,
+        expiring_minor=sales.expiring_minor,
+    )
 
 
 def _relativities(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pricing.errors import NoPriceError
 from pricing.ladder import PriceInputs, build_ladder
-from pricing.plan import plan_on
 from pricing.rules import Outcome, failed_rules
+from serving.experience import model_risk, relativity_of
 from serving.texts import REFERRAL_TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
 
     from features.derive import Value
     from models.bundle import Bundle, Scored
+    from pricing.experience import OwnHistory
     from pricing.factors import FactorValue
     from pricing.ladder import Ladder
     from pricing.plan import RatingPlan
@@ -42,8 +42,6 @@ class InService:
         Product file, rating plan and promoted model.
     model_version, model_hash
         Version of the model in the registry, and sha256 of its artifact.
-    plans
-        All active plans of the product, each of which prices in its time; `plan` alone when empty.
     """
 
     product: Product
@@ -51,18 +49,6 @@ class InService:
     bundle: Bundle
     model_version: str
     model_hash: str
-    plans: tuple[RatingPlan, ...] = ()
-
-    def on(self, day: date) -> InService:
-        """Give what prices on a day.
-
-        Raises
-        ------
-        PlanNotEffectiveError
-            If no plan is in force on it.
-        """
-        plan = plan_on(self.plans or (self.plan,), day)
-        return self if plan is self.plan else replace(self, plan=plan)
 
 
 @dataclass(frozen=True)
@@ -95,7 +81,9 @@ class Decision:
     scored, ladder
         Model result and price; None where there is none.
     inputs
-        What the price was built from; None for a declined risk.
+        What the ladder was built from; None where nothing was.
+    own
+        Own history that counted; None where the product keeps none, or it was not looked at.
     """
 
     status: Status
@@ -103,6 +91,7 @@ class Decision:
     scored: Scored | None
     ladder: Ladder | None
     inputs: PriceInputs | None = None
+    own: OwnHistory | None = None
 
 
 def decide(
@@ -111,6 +100,7 @@ def decide(
     profile: Mapping[str, Value],
     facts: Mapping[str, Fact],
     sale: Sale,
+    own: OwnHistory | None = None,
 ) -> Decision:
     """Apply the rules, score the risk and build its price.
 
@@ -126,6 +116,9 @@ def decide(
         What is known of the customer, for the rules.
     sale
         Through whom it is sold, and what it renews.
+    own
+        Own history of the customer or the seller, where the product keeps it; absent, it counts as the
+        average.
 
     Raises
     ------
@@ -136,25 +129,30 @@ def decide(
     outcomes = rule_outcomes(service.product, risk, profile, facts)
     if any(outcome.effect == "decline" for outcome in outcomes):
         return Decision("declined", outcomes, None, None)
-    scored = service.bundle.score_one(risk, profile)
-    inputs = price_inputs(service, risk, scored, sale)
+    scored = service.bundle.score_one(model_risk(service.product, risk), profile)
+    inputs = price_inputs(service, risk, scored, sale, own)
     try:
         ladder = build_ladder(inputs, service.plan, sale.channel, sale.sub_channel)
     except NoPriceError as error:
-        return Decision("referred", (*outcomes, refusal(error.kind)), scored, None, inputs)
+        return Decision("referred", (*outcomes, refusal(error.kind)), scored, None, inputs, own)
     if outcomes:
-        return Decision("referred", outcomes, scored, None, inputs)
-    return Decision("quoted", (), scored, ladder, inputs)
+        return Decision("referred", outcomes, scored, None, inputs, own)
+    return Decision("quoted", (), scored, ladder, inputs, own)
 
 
 def price_inputs(
-    service: InService, risk: Mapping[str, FactorValue], scored: Scored, sale: Sale
+    service: InService,
+    risk: Mapping[str, FactorValue],
+    scored: Scored,
+    sale: Sale,
+    own: OwnHistory | None = None,
 ) -> PriceInputs:
     """Gather what the ladder of one risk is built from; `batch_inputs` does the same for columns."""
     plan = service.plan
     return PriceInputs(
         risk_premium_minor=scored.risk_premium_minor,
         relativities=plan.relativities_of(risk),
+        experience=relativity_of(service, risk, own, scored),
         cover_minor=plan.cover_of(service.product, risk),
         expiring_minor=sale.expiring_minor,
     )

@@ -20,6 +20,7 @@ from serving import packed
 from serving.clock import EPOCH, to_micros
 from serving.errors import StoreError
 from serving.event_tables import create_event_table, event_columns, insert_statement
+from serving.experience import OwnHistoryReader, erase_own_history, write_own_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 
     from features.evaluate import EntityEvaluator, Events, Row
     from features.spec import FeatureSpec, Source
+    from serving.engine import InService
 
 Key: TypeAlias = "tuple[int | str, ...]"
 
-LAYOUT = "6"
+LAYOUT = "7"
 BATCH = 50_000
 KNOWN = {
     "order": ("orders", "SELECT order_id FROM orders ORDER BY 1"),
@@ -90,6 +92,8 @@ def build_history(
     path: Path,
     progress: Callable[[str], None] | None = None,
     lake: Path | None = None,
+    services: Mapping[str, InService] | None = None,
+    as_of: datetime | None = None,
 ) -> dict[str, int]:
     """Write the serving store from the tables of the lake; the old store stays until the new one is whole.
 
@@ -105,6 +109,10 @@ def build_history(
         Told the name of each table before it is copied.
     lake
         Where fitted features are taken from; none are served when absent.
+    services
+        Products in service: sums of own history are written for those that keep some.
+    as_of
+        Day from which these sums serve; needed with `services`.
 
     Returns
     -------
@@ -134,6 +142,8 @@ def build_history(
             create_fitted(store)
         else:
             written["fitted"] = copy_fitted(lake, store)
+        kept = services if services and as_of else {}
+        written["own"] = write_own_history(con, store, kept, spec, lake, as_of or EPOCH)
         store.execute("CREATE TABLE meta (layout TEXT NOT NULL)")
         store.execute("INSERT INTO meta VALUES (?)", (LAYOUT,))
         store.commit()
@@ -221,6 +231,7 @@ def erase_from_history(path: Path, spec: FeatureSpec, customer_id: int) -> int:
         for table in (*tables, "packed", "facts", "holdings"):
             store.execute(f"DELETE FROM {table} WHERE customer_id = ?", (customer_id,))  # noqa: S608 - our own names
         erase_fitted(store, customer_id)
+        erase_own_history(store, customer_id)
         return store.total_changes - before
 
 
@@ -313,6 +324,10 @@ class HistoryStore:
     ) -> dict[str, float | None]:
         """Fetch fitted features (see `models.fitted_store.read_fitted_features`)."""
         return read_fitted_features(self._connection, names, keys, as_of)
+
+    def own_history(self, service: InService) -> OwnHistoryReader:
+        """Give the reader of own history of a product (see `OwnHistoryReader` for what is refused)."""
+        return OwnHistoryReader(self._connection, service, live=len(self._schemas) > 1)
 
     def known(self, keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
         """Give those of some (kind, key) pairs that the snapshot holds (`order`, `return`, `claim`)."""

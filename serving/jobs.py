@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from data.store import connect, write_parquet_atomic
+from models.experience import check_counted_once
 from models.families import FitSettings
 from models.fitted import ensure_fitted, month_of
 from models.pictures import draw_pictures
@@ -101,6 +102,7 @@ def train_product(
         Told (step, share done).
     """
     report = progress or (lambda _step, _share: None)
+    check_counted_once(product, spec, f"{product.code}.toml")
     report("profiles as of each row", 0.02)
     with connect(settings.lake) as con:
         table = product_table(con, product, spec, data, as_of, settings.lake)
@@ -197,7 +199,8 @@ def sync_serving(
         products = list(read_products(settings.products).values())
         if any(product.profile.fitted for product in products):
             ensure_fitted(con, settings.lake, [month_of(as_of)], report)
-        build_history(con, spec, settings.history, copied, settings.lake)
+        services = load_services(settings, spec)[0] if any(p.experience for p in products) else {}
+        build_history(con, spec, settings.history, copied, settings.lake, services, as_of)
         report("purchase rates", done / steps)
         views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
         if {("customers",), ("policies",)} <= set(views):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from serving.clock import EPOCH, to_micros
 from serving.event_tables import create_event_table, event_tuple, insert_statement
 from serving.events import EventAnswer, EventAnswers, Fact, explain, read_event
+from serving.experience import LIVE_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from serving.events import EventStatus
+    from serving.experience import Rated
 
 FUTURE_TOLERANCE_US = 5_000_000
 LAYOUT = 2
@@ -43,6 +45,7 @@ CREATE TABLE IF NOT EXISTS consents (
     customer_id INTEGER NOT NULL, purpose TEXT NOT NULL, granted INTEGER NOT NULL, at_us INTEGER NOT NULL,
     PRIMARY KEY (customer_id, purpose));
 CREATE TABLE IF NOT EXISTS meta (sources TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS own_meta (rated TEXT NOT NULL);
 CREATE TEMP TABLE dropped (row INTEGER PRIMARY KEY);
 """
 
@@ -56,16 +59,20 @@ class LiveStore:
         SQLite file; made when absent.
     spec
         Feature definitions; they say what an event is.
+    rated
+        Products that keep sums of own history; absent where the log is only read or erased from.
     """
 
-    def __init__(self, path: Path, spec: FeatureSpec) -> None:
+    def __init__(self, path: Path, spec: FeatureSpec, rated: Sequence[Rated] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._spec = spec
+        self._rated = rated
         self._connection = sqlite3.connect(path, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.executescript(SCHEMA)
+        self._connection.executescript(SCHEMA + LIVE_SCHEMA)
         self._keep_tables_current()
+        self._keep_sums_current()
 
     def close(self) -> None:
         """Give the file back."""
@@ -128,6 +135,7 @@ class LiveStore:
         ).lastrowid
         assert row is not None  # noqa: S101 - an insert has one
         self._apply(row, fact)
+        self._apply_to_sums(row, fact)
         return EventAnswer(index=index, event_id=fact.event_id, status="accepted"), fact
 
     def _judge(
@@ -172,6 +180,33 @@ class LiveStore:
             values = event_tuple(source, fact.table, fact.times, fact.row)
             if values is not None:
                 self._connection.execute(insert_statement(source, numbered=True), (row, *values))
+
+    def _apply_to_sums(self, row: int, fact: Fact) -> None:
+        """Add an event to the sums of own history, in time that does not depend on how much is there."""
+        if self._rated is None:  # whoever keeps sums builds them anew
+            self._connection.execute("DELETE FROM own_meta")
+        for rated in self._rated or ():
+            found = rated.contribution(fact)
+            if found is not None:
+                unit, first, last, amount = found
+                self._connection.execute(
+                    "INSERT INTO own_events VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (row, rated.product, unit, fact.known_us, first, last, amount),
+                )
+
+    def _keep_sums_current(self) -> None:
+        """Build the sums of own history anew from the log when what is filed is not what made them."""
+        if self._rated is None:
+            return
+        rated = hashlib.sha256(f"{LAYOUT} {self._rated!r}".encode()).hexdigest()
+        if self._connection.execute("SELECT rated FROM own_meta").fetchone() == (rated,):
+            return
+        with self._connection:
+            self._connection.execute("DELETE FROM own_events")
+            for row, body in self._connection.execute("SELECT rowid, body FROM log ORDER BY 1").fetchall():
+                self._apply_to_sums(row, read_event(json.loads(body)))
+            self._connection.execute("DELETE FROM own_meta")
+            self._connection.execute("INSERT INTO own_meta VALUES (?)", (rated,))
 
     def _keep_tables_current(self) -> None:
         """Build the event tables anew from the log when the sources are not those they were built for."""
@@ -221,6 +256,7 @@ class LiveStore:
             self._connection.execute(
                 f"DELETE FROM events_{source.name} WHERE rowid IN (SELECT row FROM dropped)"  # noqa: S608
             )
+        self._connection.execute("DELETE FROM own_events WHERE row IN (SELECT row FROM dropped)")
         return self._connection.execute("DELETE FROM log WHERE rowid IN (SELECT row FROM dropped)").rowcount
 
     def facts(self) -> Iterator[tuple[Fact, int]]:

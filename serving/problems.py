@@ -13,6 +13,7 @@ from models.errors import FittedMissingError
 from pricing.errors import PlanNotEffectiveError, RiskError, UnknownChannelError
 from serving.errors import (
     MissingEntityError,
+    StoreError,
     UnknownCustomerError,
     UnknownProductError,
     UnknownPurposeError,
@@ -93,6 +94,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
         "The fitted features of this month are missing",
         _no_items,
     ),
+    StoreError: (503, "store-not-ready", "The serving store does not cover this moment", _no_items),
     UnknownQuoteError: (404, "unknown-quote", "There is no such quote", _no_items),
     UnknownCustomerError: (404, "unknown-customer", "There is no such customer", _no_items),
 }

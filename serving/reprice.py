@@ -12,11 +12,14 @@ import pyarrow.parquet as pq
 
 from data.manifest import read_manifest
 from data.store import open_writer, scan_batches, sql_text
-from models.fitted import history_keys, purposes_of
+from models.fitted import purposes_of
+from models.own_history import own_sums, read_own_claims, read_terms
 from models.training_table import attach_profiles
 from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
 from serving.batch_inputs import Sales
+from serving.clock import to_micros
 from serving.errors import PortfolioError
+from serving.experience import RELATIVITY, Rated, priced_keys
 from serving.results import draft_of, publish, sweep
 
 if TYPE_CHECKING:
@@ -147,9 +150,9 @@ def reprice(
     """
     product_rows, schema = inspect_portfolio(portfolio, services, spec)
     total = sum(product_rows.values())
-    services = {code: services[code].on(as_of.date()) for code in product_rows}
-    for code in product_rows:
-        _check_columns(portfolio, services[code], spec, schema)
+    for service in services.values():
+        if service.product.code in product_rows:
+            service.plan.check_effective(as_of.date())
     histories = {
         code: read_histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {}, lake)
         for code, rows in product_rows.items()
@@ -287,10 +290,38 @@ def read_histories(
     if profile.inputs:
         table = attach_profiles(con, labels, product, spec, lake).select(list(profile.inputs))
         table = _without_consent(table, labels["customer_id"], spec, withdrawn)
-    for name in FACT_COLUMNS:
+    own = _own_relativities(con, labels, service, spec, as_of, withdrawn, lake)
+    if own is not None:
+        facts = facts.append_column(RELATIVITY, own)
+    for name in facts.column_names:
         table = facts.select([name]) if table is None else table.append_column(name, facts[name])
     assert table is not None and table.num_rows == rows  # noqa: S101, PT018 - one history per row by construction
     return table.combine_chunks()
+
+
+def _own_relativities(
+    con: duckdb.DuckDBPyConnection,
+    labels: pa.Table,
+    service: InService,
+    spec: FeatureSpec,
+    as_of: datetime,
+    withdrawn: Mapping[str, Collection[int]],
+    lake: Path | None,
+) -> pa.Array | None:
+    """Give the relativity of own history of each row; null where nobody is named or consent is missing."""
+    rated = Rated.of(service)
+    if rated is None:
+        return None
+    ids = labels[rated.own.key].cast(pa.int64())
+    for purpose in rated.purposes(spec):
+        gone = pa.array(sorted(withdrawn.get(purpose, ())), pa.int64())
+        ids = pc.if_else(pc.is_in(labels["customer_id"], value_set=gone), pa.scalar(None, pa.int64()), ids)
+    units = np.unique(ids.drop_null().to_numpy())
+    claims = read_own_claims(con, service.bundle, units)
+    terms = read_terms(con, service.bundle, spec, lake, units)
+    found = own_sums(rated.rating, claims, terms, units, np.full(len(units), to_micros(as_of))).relativity
+    place = pc.index_in(ids, value_set=pa.array(units, pa.int64()))
+    return pa.array(found, pa.int64()).take(place.combine_chunks())
 
 
 def _without_consent(
@@ -309,14 +340,14 @@ def _without_consent(
 
 def needed_ids(service: InService, spec: FeatureSpec) -> tuple[str, ...]:
     """Name the ids (`customer_id`, `seller_id`) whose history a product prices."""
-    return tuple(name for name in history_keys(spec, service.product.profile) if name in KEYS)
+    return tuple(name for name in priced_keys(spec, service.product) if name in KEYS)
 
 
 def _labels(
     portfolio: Path, service: InService, spec: FeatureSpec, schema: pa.Schema, as_of: datetime
 ) -> pa.Table:
     """Say of every row of one product whose history is wanted."""
-    keys = dict.fromkeys(["customer_id", *history_keys(spec, service.product.profile)])
+    keys = dict.fromkeys(["customer_id", *priced_keys(spec, service.product)])
     present = [name for name in keys if name in schema.names]
     parts: list[pa.Table] = []
     for batch in scan_batches(portfolio, ["product", *present]):

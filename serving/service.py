@@ -16,6 +16,7 @@ from serving.errors import (
     UnknownProductError,
     UnknownPurposeError,
 )
+from serving.experience import WITHHELD, priced_keys
 from serving.history import CustomerFacts
 from serving.quotes import QuoteRecord
 from serving.wire import Consents
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from models.segments import Segmentation
+    from pricing.experience import OwnHistory
     from pricing.factors import FactorValue
     from serving.clock import Clock
     from serving.engine import InService
@@ -90,15 +92,17 @@ class QuoteService:
         UnknownProductError, MissingEntityError, RiskError, UnknownChannelError, PlanNotEffectiveError
             If the request cannot be priced as it stands.
         """
+        service = self._in_service(request.product)
         now = self._clock()
-        service = self._in_service(request.product).on(now.date())
+        service.plan.check_effective(now.date())
         service.plan.terms(request.channel, request.sub_channel)
         risk = read_risk(service.product.factors, request.risk)
         withdrawn = self._withdrawn(request.customer_id, request.withdrawn_purposes)
         profile = self._profile(request, risk, now, withdrawn)
         facts, known = self._facts(request.customer_id, now)
         sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0)
-        decision = decide(service, risk, profile, facts, sale)
+        own, unseen = self._own(request, now, withdrawn)
+        decision = decide(service, risk, profile, facts, sale, own)
         quote = views.quote_view(
             quote_id=str(uuid4()),
             request=request,
@@ -106,7 +110,7 @@ class QuoteService:
             decision=decision,
             risk=risk,
             profile=profile,
-            withheld=self.snapshot.readers[request.product].withheld(withdrawn),
+            withheld=(*self.snapshot.readers[request.product].withheld(withdrawn), *unseen),
             spec=self._spec,
             created_at=now,
             expires_at=now + timedelta(minutes=service.product.quote_valid_minutes),
@@ -121,7 +125,7 @@ class QuoteService:
                 product=quote.product,
                 status=quote.status,
                 price_minor=quote.price.minor if quote.price else None,
-                body=views.quote_record(quote, request, decision, facts),
+                body=views.quote_record(quote, request, decision),
             )
         )
         return quote
@@ -220,8 +224,8 @@ class QuoteService:
     def list_products(self) -> list[ProductInfo]:
         """Describe the products in service, by code."""
         return [
-            views.product_view(service, self.snapshot.readers[code].keys)
-            for code, service in sorted(self.products.items())
+            views.product_view(service, priced_keys(self._spec, service.product))
+            for _, service in sorted(self.products.items())
         ]
 
     def close(self) -> None:
@@ -239,12 +243,27 @@ class QuoteService:
         self, request: QuoteRequest, risk: Mapping[str, FactorValue], now: datetime, withdrawn: Set[str]
     ) -> dict[str, int | float | None]:
         reader = self.snapshot.readers[request.product]
+        needed = priced_keys(self._spec, self.products[request.product].product)
         levels = {name: value for name, value in risk.items() if isinstance(value, str)}
         keys = {**levels, "customer_id": request.customer_id, "seller_id": request.seller_id}
-        for column in reader.keys:
+        for column in needed:
             if keys.get(column) is None:
                 raise MissingEntityError(column, request.product)
         return reader.read(keys, now, withdrawn)
+
+    def _own(
+        self, request: QuoteRequest, now: datetime, withdrawn: Set[str]
+    ) -> tuple[OwnHistory | None, tuple[str, ...]]:
+        """Give own history, and its name among what was withheld for lack of consent."""
+        reader = self.snapshot.own.get(request.product)
+        if reader is None:
+            return None, ()
+        if not withdrawn.isdisjoint(reader.rated.purposes(self._spec)):
+            return None, (WITHHELD,)
+        ids = {"customer": request.customer_id, "seller": request.seller_id}
+        unit = ids[reader.rated.own.unit]
+        assert unit is not None  # noqa: S101 - `_profile` has refused the request
+        return reader.read(unit, now), ()
 
     def _withdrawn(self, customer_id: int | None, more: Iterable[str] = ()) -> Set[str]:
         recorded = {} if customer_id is None else self._live.consents(customer_id)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from models.errors import ModelError
 from models.recommend import PurchaseRates
 from serving.errors import ServingError
+from serving.experience import Rated
 from serving.history import HistoryStore
 from serving.profiles import ProfileReader
 from serving.scores import ScoreStore
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from serving.engine import InService
+    from serving.experience import OwnHistoryReader
     from serving.service import QuoteService
     from serving.settings import Settings
 
@@ -47,6 +49,8 @@ class Snapshot:
         The serving store, the profile reader of each product, and that of the risk profile people see.
     rates, scores
         Purchase rates of the recommender and scores of all customers; None when there are none yet.
+    own
+        Reader of own claims, of each product in service that keeps sums of them.
     """
 
     signature: Signature
@@ -55,6 +59,7 @@ class Snapshot:
     overview: ProfileReader
     rates: PurchaseRates | None
     scores: ScoreStore | None
+    own: Mapping[str, OwnHistoryReader]
 
     def close(self) -> None:
         """Give the files back."""
@@ -75,7 +80,7 @@ class Snapshots:
     def __init__(self, settings: Settings, spec: FeatureSpec, services: Mapping[str, InService]) -> None:
         self._settings = settings
         self._spec = spec
-        self._profiles = {code: service.product.profile for code, service in services.items()}
+        self._services = services
 
     def signature(self) -> Signature:
         """Identify the files on the disk; every write of them puts a new file in place."""
@@ -92,7 +97,8 @@ class Snapshots:
         Raises
         ------
         StoreError
-            If the serving store is missing, damaged or of another layout.
+            If the serving store is missing, damaged or of another layout, or holds no sums of own history
+            that fit a product in service.
         """
         signature = self.signature()
         history = HistoryStore(self._settings.history, self._settings.live)
@@ -105,12 +111,19 @@ class Snapshots:
                 signature,
                 history,
                 {
-                    code: ProfileReader(self._spec, profile.features, history, profile.fitted)
-                    for code, profile in self._profiles.items()
+                    code: ProfileReader(
+                        self._spec, service.product.profile.features, history, service.product.profile.fitted
+                    )
+                    for code, service in self._services.items()
                 },
                 ProfileReader(self._spec, customer_features(self._spec), history),
                 PurchaseRates.load(rates) if rates.is_file() else None,
                 ScoreStore(scores) if scores.is_file() else None,
+                {
+                    code: history.own_history(service)
+                    for code, service in self._services.items()
+                    if Rated.of(service)
+                },
             )
             undo.pop_all()
         return found

@@ -9,6 +9,7 @@ from pricing.factors import Text
 
 if TYPE_CHECKING:
     from features.derive import Value
+    from pricing.experience import Experience, OwnHistory
     from pricing.ladder import StepName
 
 STEP_LABELS: dict[StepName, Text] = {
@@ -59,6 +60,39 @@ def cap_text(name: StepName, before_minor: int, after_minor: int) -> Text:
         en=f"{label.en}: {'raises' if up else 'lowers'} the premium by {change:.1f} %",
         zh=f"{label.zh}：保费{'上升' if up else '下降'}{change:.1f}%",
     )
+
+
+def own_text(experience: Experience, own: OwnHistory, decimals: int, relativity: float) -> Text:
+    """Say what own history does to the premium.
+
+    Parameters
+    ----------
+    experience, own
+        What is filed, and what counted.
+    decimals
+        Of the currency, where history is weighed by cost.
+    relativity
+        Factor on the risk premium.
+    """
+    en, zh = {
+        ("claims", "customer"): ("own claims", "本人出险"),
+        ("claims", "seller"): ("claims of the shop", "店铺出险"),
+        ("returns", "customer"): ("own returns", "本人退货"),
+        ("returns", "seller"): ("returns of the shop", "店铺退货"),
+    }[experience.counts, experience.unit]
+    scale = 1.0
+    if experience.method == "buhlmann_straub":
+        en, zh, scale = f"cost of {en}", f"{zh}赔款", 10.0**decimals
+    seen, wanted = f"{own.claims / scale:.3g}", f"{own.expected / scale:.3g}"
+    return Text(
+        en=f"{en} {seen} where {wanted} expected, credibility {own.credibility:.2f}: x {relativity:.2f}",
+        zh=f"{zh}{seen}（预期{wanted}），可信度{own.credibility:.2f}：×{relativity:.2f}",
+    )
+
+
+def class_text(place: int, relativity: float) -> Text:
+    """Say what the class of a bonus-malus scale does to the premium."""
+    return Text(en=f"bonus-malus class {place}: x {relativity:.2f}", zh=f"奖惩等级{place}：×{relativity:.2f}")
 
 
 def reason_text(label: Text, value: Value | str, unit: str, relativity: float) -> Text:

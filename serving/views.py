@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from models.fitted import FITTED
 from pricing.errors import TechnicalPremiumError
+from pricing.experience import MILLION
 from pricing.factors import NumberFactor, Text
 from pricing.ladder import CAPS, settle
-from pricing.money import from_minor
+from pricing.money import exponent, from_minor
 from pricing.score import score
-from serving.texts import STEP_LABELS, cap_text, reason_text
+from serving.texts import STEP_LABELS, cap_text, class_text, own_text, reason_text
 from serving.wire import (
     CustomerScore,
     CustomerSegment,
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
     from models.recommend import Ranking
     from models.segments import Segment
     from pricing.factors import Factor, FactorValue
-    from pricing.ladder import Ladder, PriceInputs, Step
+    from pricing.ladder import Ladder, Step
     from pricing.plan import ChannelTerms
     from pricing.product import Product
-    from pricing.rules import Fact, Outcome
+    from pricing.rules import Outcome
     from serving.engine import Decision, InService
     from serving.history import CustomerFacts
     from serving.scores import StoredScore
@@ -95,7 +96,11 @@ def quote_view(
         score=_score(service.product, decision),
         ladder=[] if ladder is None else [_step(step, currency, terms.payee) for step in ladder.steps],
         settlement=None if ladder is None else _settled(ladder.price_minor, terms, currency),
-        reasons=_reasons(service.product, decision, spec, {**profile, **risk}) + _caps(ladder),
+        reasons=[
+            *_reasons(service.product, decision, spec, {**profile, **risk}),
+            *_own_history(service.product, decision, risk),
+            *_caps(ladder),
+        ],
         outcomes=[_outcome(outcome) for outcome in decision.outcomes],
         risk={name: _finite(value) for name, value in risk.items()},
         profile=dict(profile),
@@ -127,6 +132,23 @@ def _settled(price_minor: int, terms: ChannelTerms, currency: str) -> Settled:
         commission=money(int(owed.commission_minor), currency),
         kept=money(int(owed.kept_minor), currency),
     )
+
+
+def _own_history(product: Product, decision: Decision, risk: Mapping[str, FactorValue]) -> list[Reason]:
+    """Say what own claims, or the class of the scale, do to the premium."""
+    inputs, own = decision.inputs, decision.own
+    if inputs is None or not isinstance(inputs.experience, int) or product.experience is None:
+        return []
+    relativity = inputs.experience / MILLION
+    scale = product.experience.scale
+    if scale is not None:
+        place = int(risk[scale.factor])
+        text = class_text(place, relativity)
+        return [Reason(input=scale.factor, value=place, relativity=relativity, text=local(text))]
+    if own is None:
+        return []
+    text = own_text(product.experience, own, exponent(product.currency), relativity)
+    return [Reason(input="experience", value=own.claims, relativity=relativity, text=local(text))]
 
 
 def _caps(ladder: Ladder | None) -> list[Reason]:
@@ -205,24 +227,23 @@ def _versions(service: InService) -> Versions:
     )
 
 
-def quote_record(
-    quote: Quote, request: QuoteRequest, decision: Decision, facts: Mapping[str, Fact]
-) -> dict[str, Any]:
-    """Give what is stored: the answer, the request as it came, and what a replay needs beside them."""
-    scored, inputs = decision.scored, decision.inputs
+def quote_record(quote: Quote, request: QuoteRequest, decision: Decision) -> dict[str, Any]:
+    """Give what is stored: the answer, the request as it came, and the unrounded model result."""
+    scored = decision.scored
     return {
         "answer": quote.model_dump(mode="json"),
         "request": request.model_dump(mode="json"),
         "risk_premium_minor": None if scored is None else _finite(scored.risk_premium_minor),
+        "experience": _own_record(decision),
         "components": {} if scored is None else {k: _finite(v) for k, v in scored.components.items()},
-        "facts": dict(facts),
-        "price_inputs": None if inputs is None else _recorded(inputs),
     }
 
 
-def _recorded(inputs: PriceInputs) -> dict[str, Any]:
-    """Give the inputs of one price, all integers; the risk premium is stored unrounded beside them."""
-    return {item.name: getattr(inputs, item.name) for item in fields(inputs)[1:]}
+def _own_record(decision: Decision) -> dict[str, float | int] | None:
+    if decision.inputs is None or not isinstance(decision.inputs.experience, int):
+        return None
+    own = {} if decision.own is None else asdict(decision.own)
+    return own | {"relativity": decision.inputs.experience}
 
 
 def stored_quote(body: Mapping[str, Any]) -> Quote:

@@ -142,6 +142,7 @@ def propose(
         summary,
         proposed=FAMILY,
         against=EMPTY if in_service is None else in_service.version,
+        experience=None if in_service is None else in_service.bundle.experience,
         attachments={ATTACHMENT: json.dumps(to_state(tariff), ensure_ascii=False, allow_nan=False) + "\n"},
     )
 

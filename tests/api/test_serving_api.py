@@ -480,7 +480,7 @@ NOT_OVER_HTTP = {
     "BelowExpensesError": "becomes the outcome price_below_expenses",
     "CorridorError": "becomes the outcome price_outside_corridor",
     "ExperimentError": "refused when experiments are read, or in batches",
-    "ExperienceError": "experience rating runs in notebooks and batches",
+    "ExperienceError": "refused when products and the snapshot are read",
     "LimitsError": "becomes the outcome limits_contradict",
     "NoPriceError": "becomes an outcome, by its kind",
     "InfeasibleError": "the optimiser runs in notebooks and batches",
@@ -489,9 +489,9 @@ NOT_OVER_HTTP = {
     "DefinitionError": "the product is out of service",
     "BundleMismatchError": "the product is out of service",
     "NoChampionError": "the product is out of service",
+    "ImpactError": "command line only",
     "PortfolioError": "batch only",
     "RequestError": "command line only",
-    "StoreError": "the service does not start",
 }
 
 
