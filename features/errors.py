@@ -13,8 +13,9 @@ FeatureError
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+from pricing.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,7 +96,4 @@ class HistoryError(FeatureError):
 def closest(value: str, known: Iterable[str]) -> str:
     """Say which known name comes nearest to a wrong one."""
     names = sorted(known)
-    near = get_close_matches(value, names, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return "allowed are " + ", ".join(names) if names else "none is defined"
+    return nearest(value, names) or ("allowed are " + ", ".join(names) if names else "none is defined")

@@ -1,27 +1,28 @@
 """Errors of the modelling room; those about values are ValueErrors too, as scikit-learn's tools expect.
 
 ModelError
-├── EncodingError            a table cannot be turned into model inputs; holds counts by field and reason
-├── TrainingDataError        a training table cannot be used; one sentence per fault, with row counts
-├── DemandError              demand cannot be learned, or rises with the price; one sentence per fault
+├── ProblemsError            several things may be wrong at once; one sentence per fault
+│   ├── EncodingError        a table cannot be turned into model inputs; sentences by field and reason
+│   ├── TrainingDataError    a training table cannot be used; with row counts
+│   ├── DemandError          demand cannot be learned, or rises with the price
+│   ├── TariffError          a tariff, or an edit of one, cannot be used; with the place in the file
+│   └── DiagnosticError      figures cannot be worked out of these rows
 ├── RecommendationError      a table to rank products from, or a model of it, cannot be used
 ├── FitError                 a family could not be fitted on data that passed all checks
 ├── TuningError              settings are of another product, or a search found nothing
 ├── FittedMissingError       fitted features of a month are asked for that has not been fitted or synced
-├── TariffError              a tariff, or an edit of one, cannot be used; one sentence per fault and place
-├── DiagnosticError          figures cannot be worked out of these rows; one sentence per fault
 ├── MissingExtraError        a library is needed that comes with an optional extra
 ├── FilingError              a filing pack that would be incomplete or written over another
 ├── CompileError             a booster is no sum of one- and two-way tables
 ├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
 │   └── MismatchError        it is whole, but made for another product or other feature definitions
 └── RegistryError            a version, an alias or a product that the registry does not hold
-    └── PromotionError       the version does not pass the preset thresholds
+    └── PromotionError       the version does not pass the preset thresholds; a ProblemsError too
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,46 +32,32 @@ class ModelError(Exception):
     """Root of everything the modelling room refuses."""
 
 
-class EncodingError(ModelError, ValueError):
-    """A table cannot be turned into model inputs.
+class ProblemsError(ModelError):
+    """Several things may be wrong at once.
 
     Parameters
     ----------
     problems
-        One sentence per field and reason, with the number of rows.
+        One sentence per fault: with the number of rows, its place in the file, or what was found and asked.
     """
+
+    opening: ClassVar[str] = ""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+        super().__init__(self.opening + "; ".join(self.problems))
 
 
-class TrainingDataError(ModelError, ValueError):
-    """A training table cannot be used.
-
-    Parameters
-    ----------
-    problems
-        One sentence per fault, with the number of rows.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+class EncodingError(ProblemsError, ValueError):
+    """A table cannot be turned into model inputs."""
 
 
-class DemandError(ModelError, ValueError):
-    """Demand cannot be learned of these rows, or a fitted one rises with the price.
+class TrainingDataError(ProblemsError, ValueError):
+    """A training table cannot be used."""
 
-    Parameters
-    ----------
-    problems
-        One sentence per fault, with the number of rows.
-    """
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+class DemandError(ProblemsError, ValueError):
+    """Demand cannot be learned of these rows, or a fitted one rises with the price."""
 
 
 class RecommendationError(ModelError, ValueError):
@@ -81,18 +68,8 @@ class FitError(ModelError):
     """A family could not be fitted on data that passed all checks."""
 
 
-class DiagnosticError(ModelError):
-    """Figures cannot be worked out of these rows.
-
-    Parameters
-    ----------
-    problems
-        One sentence per fault, with the number of rows.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+class DiagnosticError(ProblemsError):
+    """Figures cannot be worked out of these rows."""
 
 
 class TuningError(ModelError):
@@ -103,18 +80,8 @@ class FittedMissingError(ModelError):
     """Fitted features of a month are asked for that has not been fitted, or not been synced."""
 
 
-class TariffError(ModelError):
-    """A tariff, or an edit of one, cannot be used.
-
-    Parameters
-    ----------
-    problems
-        One sentence per fault, with its place in the file.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+class TariffError(ProblemsError):
+    """A tariff, or an edit of one, cannot be used."""
 
 
 class MissingExtraError(ModelError):
@@ -167,15 +134,7 @@ class RegistryError(ModelError):
     """A version, an alias or a product that the registry does not hold."""
 
 
-class PromotionError(RegistryError):
-    """A version does not pass the preset thresholds.
+class PromotionError(RegistryError, ProblemsError):
+    """A version does not pass the preset thresholds."""
 
-    Parameters
-    ----------
-    problems
-        One sentence per threshold: figure found, figure needed.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("not promoted: " + "; ".join(self.problems))
+    opening = "not promoted: "

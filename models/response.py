@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -117,6 +118,7 @@ def inspect_response(product: Product, table: pa.Table) -> tuple[Observed | None
     keys = ("event", "count", "amount", "capped")
     names = {key: name for key in keys if (name := getattr(response, key)) is not None}
     read = {key: _column(table, name, faults) for key, name in names.items()}
+    _check_overlap(product, table, faults)
     if any(fault.rows is None for fault in faults):
         return None, faults
     _check_exposure(product, exposure, faults)
@@ -192,6 +194,32 @@ def _check_exposure(product: Product, exposure: NDArray[np.float64], faults: lis
     if product.response.kind == "event" and name is not None:
         sentence = f"{name} differs from {maximum:g}: an event needs covers that have run off"
         _say(faults, "exposure", np.isfinite(exposure) & (exposure != maximum), sentence)
+
+
+def _check_overlap(product: Product, table: pa.Table, faults: list[Fault]) -> None:
+    """Find rows that start before an earlier row of the same policy ends, or that end before they start."""
+    periods = product.exposure.periods
+    if periods is None:
+        return
+    names = (periods.policy, periods.start, periods.end)
+    for name in (name for name in names if name not in table.column_names):
+        near = nearest(name, table.column_names) or "no name is near"
+        faults.append(Fault("overlap", f"column {name!r} is absent ({near})"))
+    if any(fault.check == "overlap" for fault in faults):
+        return
+    columns = (table[name].to_pandas() for name in names)
+    frame = pd.DataFrame(dict(zip(("policy", "start", "end"), columns, strict=True)))
+    ordered = frame.sort_values(["policy", "start", "end"], kind="stable")
+    covered = ordered.groupby("policy", dropna=False)["end"].cummax()
+    same = ordered["policy"] == ordered["policy"].shift()
+    clash = (same & (ordered["start"] < covered.shift())) | ~(ordered["start"] < ordered["end"])
+    rows = np.asarray(clash.reindex(frame.index).to_numpy(bool))
+    _say(
+        faults,
+        "overlap",
+        rows,
+        f"{periods.policy} is on risk in another row already, or ends before it starts",
+    )
 
 
 def _capped(product: Product, count: NDArray[np.float64], amount: NDArray[np.float64]) -> NDArray[np.float64]:

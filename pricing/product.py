@@ -115,6 +115,22 @@ class Response(Frozen):
         return tuple(column for column in columns if column is not None)
 
 
+class Periods(Frozen):
+    """Columns of the training table that say when a policy was on risk.
+
+    Attributes
+    ----------
+    policy
+        Number of the policy or the contract.
+    start, end
+        First moment on risk, and first moment after it.
+    """
+
+    policy: str
+    start: str
+    end: str
+
+
 class Exposure(Frozen):
     """How much insurance one row stands for.
 
@@ -126,11 +142,15 @@ class Exposure(Frozen):
         For example `policy-year`, `order`, `trip`.
     maximum
         Largest value a row may have.
+    periods
+        Where given, rows of one policy must not overlap in time.
     """
 
     column: str | None = None
     unit: str
     maximum: Annotated[float, Field(gt=0)] = 1.0
+    # Left out of the content where absent, so that files without it keep their hash.
+    periods: Periods | None = Field(default=None, exclude_if=lambda periods: periods is None)
 
 
 class Profile(Frozen):

@@ -103,27 +103,20 @@ def compare_versions(
     challengers = [version for version in chosen if version != serving]
     if not challengers:
         raise RegistryError(f"{product.code} has no version to compare beside {serving or 'none'}")
+    # Read before the table, so that an absent version is said at once.
+    bundles = {f"v{version}": registry.stored(product.code, version)[0] for version in challengers}
     report("profiles as of each row", 0.05)
     with connect(settings.lake) as con:
         table = product_table(con, product, spec, data, as_of, settings.lake)
     report("score and test", 0.4)
-    judged, facts, left_out = judge_bundles(
-        product,
-        {f"v{version}": registry.stored(product.code, version)[0] for version in challengers},
-        table,
-        in_service=None if current is None else current.bundle,
-    )
+    in_service = None if current is None else current.bundle
+    judged, facts, left_out = judge_bundles(product, bundles, table, in_service=in_service)
     decisions = {
-        f"v{version}": assess(product.promotion, judged, f"v{version}", serving)
-        for version in challengers
-        if f"v{version}" not in left_out
+        name: assess(product.promotion, judged, name, serving) for name in bundles if name not in left_out
     }
     now = wall_clock(settings.clock)()
-    for version in challengers:
-        if f"v{version}" in decisions:
-            registry.record_decision(
-                product.code, version, decisions[f"v{version}"], who=settings.user, at=now
-            )
+    for name, decision in decisions.items():
+        registry.record_decision(product.code, name[1:], decision, who=settings.user, at=now)
     report("draw", 0.8)
     around = Circumstances(now, settings.user, facts, library_versions())
     write_page(comparison_page(product, judged, decisions, around), out)

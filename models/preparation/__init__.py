@@ -36,8 +36,9 @@ from models.preparation.rate_history import (
     on_level,
     rate_level,
 )
-from models.preparation.table_checks import Periods, TableChecks, check_table
+from models.preparation.table_checks import TableChecks, check_table
 from models.preparation.trend import Break, Trend, TrendFactor, average_accident_date, fit_trend
+from pricing.product import Periods
 
 __all__ = [
     "Break",

@@ -23,29 +23,12 @@ if TYPE_CHECKING:
 
     from models.response import Observed
     from pricing.factors import NumberFactor
-    from pricing.product import Product
+    from pricing.product import Periods, Product
 
     Mask = NDArray[np.bool_]
 
 REFUSED, PASSED = "refused", "passed"
-RESPONSE_CHECKS = ("rows", "column", "missing", "exposure", "amount", "count", "claims", "capped")
-
-
-@dataclass(frozen=True)
-class Periods:
-    """Columns that say when a policy was on risk.
-
-    Attributes
-    ----------
-    policy
-        Number of the policy or the contract.
-    start, end
-        First moment on risk, and first moment after it.
-    """
-
-    policy: str
-    start: str
-    end: str
+RESPONSE_CHECKS = ("rows", "column", "missing", "exposure", "amount", "count", "claims", "capped", "overlap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +74,22 @@ def check_table(product: Product, table: pa.Table, periods: Periods | None = Non
     table
         Columns of factors, response, exposure and split.
     periods
-        Where given, rows of one policy must not overlap in time.
+        Where given, rows of one policy must not overlap in time; those of the product file when absent.
 
     Returns
     -------
     TableChecks
     """
+    if periods is not None:
+        exposure = product.exposure.model_copy(update={"periods": periods})
+        product = product.model_copy(update={"exposure": exposure})
     observed, faults = inspect_response(product, table)
     lines = []
     for check in RESPONSE_CHECKS:
+        if check == "overlap" and product.exposure.periods is None:
+            detail = "say in [exposure.periods] which columns hold policy, start and end"
+            lines.append(_line(check, "", None, observed, "not checked", detail, table, rows=0))
+            continue
         found = [fault for fault in faults if fault.check == check]
         lines += [_line(check, "", fault.rows, observed, REFUSED, fault.text, table) for fault in found]
         if not found:
@@ -107,7 +97,6 @@ def check_table(product: Product, table: pa.Table, periods: Periods | None = Non
     for factor in product.factors:
         lines += list(_factor_lines(factor, table, observed))
     lines += list(_split_lines(product, table, observed))
-    lines.append(_overlap_line(table, periods, observed))
     lines += [
         _line("protected", name, None, observed, "kept apart", "never an input, for audit only", table)
         for name in product.protected
@@ -220,28 +209,3 @@ def _split_lines(product: Product, table: pa.Table, observed: Observed | None) -
         except TrainingDataError as error:
             done, detail = REFUSED, str(error)
         yield _line(f"target of {part} rows", "", mask, observed, done, detail, table)
-
-
-def _overlap_line(table: pa.Table, periods: Periods | None, observed: Observed | None) -> dict[str, object]:
-    if periods is None:
-        detail = "give the columns of policy, start and end"
-        return _line("overlap", "", None, observed, "not checked", detail, table, rows=0)
-    names = [periods.policy, periods.start, periods.end]
-    absent = [name for name in names if name not in table.column_names]
-    if absent:
-        return _line(
-            "overlap", periods.policy, None, observed, REFUSED, f"columns {absent} are absent", table
-        )
-    mask = _overlapping(*(table[name].to_pandas() for name in names))
-    detail = f"{int(mask.sum())} rows: the policy is already on risk in another row" if mask.any() else ""
-    return _line("overlap", periods.policy, mask, observed, REFUSED if mask.any() else PASSED, detail, table)
-
-
-def _overlapping(policy: pd.Series, start: pd.Series, end: pd.Series) -> Mask:
-    """Mark rows that start before an earlier row of the same policy ends, or that end before they start."""
-    frame = pd.DataFrame({"policy": policy, "start": start, "end": end})
-    ordered = frame.sort_values(["policy", "start", "end"], kind="stable")
-    covered = ordered.groupby("policy", dropna=False)["end"].cummax()
-    same = ordered["policy"] == ordered["policy"].shift()
-    clash = (same & (ordered["start"] < covered.shift())) | ~(ordered["start"] < ordered["end"])
-    return np.asarray(clash.reindex(frame.index).to_numpy(bool))

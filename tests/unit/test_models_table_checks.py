@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from models.errors import TrainingDataError
-from models.preparation.table_checks import Periods, check_table
+from models.preparation.table_checks import check_table
 from models.response import read_observed
-from pricing.product import Product, read_product
+from pricing.product import Periods, Product, parse_product, read_product
 
 FOLDER = Path(__file__).parents[2] / "data" / "reference" / "products"
 
@@ -137,12 +137,29 @@ def test_overlapping_periods_of_one_policy_are_refused(product):
     frame.loc[1, ["from", "to"]] = [pd.Timestamp("2025-07-01"), pd.Timestamp("2025-12-01")]  # follows on
     frame.loc[2, ["from", "to"]] = [pd.Timestamp("2025-06-30"), pd.Timestamp("2025-07-02")]  # overlaps both
     frame.loc[3, ["from", "to"]] = [pd.Timestamp("2026-02-01"), pd.Timestamp("2026-01-01")]  # ends before
-    line = lines(product, frame, periods=Periods("policy", "from", "to")).query("check == 'overlap'").iloc[0]
+    periods = Periods(policy="policy", start="from", end="to")
+    line = lines(product, frame, periods=periods).query("check == 'overlap'").iloc[0]
     assert (line["rows"], line["done"]) == (3, "refused")
-    sound = lines(product, frame.iloc[4:], periods=Periods("policy", "from", "to")).query(
-        "check == 'overlap'"
-    )
+    sound = lines(product, frame.iloc[4:], periods=periods).query("check == 'overlap'")
     assert sound["done"].iloc[0] == "passed"
+    unasked = lines(product, frame).query("check == 'overlap'")
+    assert unasked["done"].iloc[0] == "not checked"
+
+
+def test_periods_of_the_product_file_are_checked_in_training_too(product):
+    text = (FOLDER / "motor_fr.toml").read_text(encoding="utf-8")
+    declared = parse_product(
+        text + '\n[exposure.periods]\npolicy = "policy"\nstart = "from"\nend = "to"\n', "motor_fr.toml"
+    )
+    assert declared.hash != product.hash
+    frame = rows(400)
+    with pytest.raises(TrainingDataError, match="column 'policy' is absent"):
+        read_observed(declared, pa.Table.from_pandas(frame))
+    frame["policy"], frame["from"] = np.arange(400) // 2, pd.Timestamp("2025-01-01")
+    frame["to"] = pd.Timestamp("2026-01-01")
+    with pytest.raises(TrainingDataError, match="200 rows: policy is on risk in another row already"):
+        read_observed(declared, pa.Table.from_pandas(frame))
+    assert "overlap" in set(lines(declared, frame).query("done == 'refused'")["check"])
 
 
 def test_capped_amounts_of_single_claims_are_read_and_checked(product):
