@@ -75,6 +75,7 @@ def tune(
     families: Sequence[str] | None = None,
     components: Sequence[str] | None = None,
     progress: Progress | None = None,
+    earlier: TunedSettings | None = None,
 ) -> TunedSettings:
     """Search settings of every family and component of a product; the rows set aside are never looked at.
 
@@ -92,6 +93,8 @@ def tune(
         Some of the response's components (`frequency`, `severity`, ...); all when absent.
     progress
         Told (step, share done).
+    earlier
+        Settings that a search which begins tries first.
 
     Raises
     ------
@@ -117,6 +120,7 @@ def tune(
             lambda step, done, at=number, what=f"{component} {family}": report(  # type: ignore[misc]
                 f"{what}: {step}", (at + done) / len(studies)
             ),
+            None if earlier is None else earlier.apply(settings, component, family),
         )
     return TunedSettings.model_validate({"product": product.code, **found})
 
@@ -146,13 +150,14 @@ def tune_family(
     search: Search,
     name: str = "",
     progress: Progress | None = None,
+    start: FitSettings | None = None,
 ) -> FamilySettings:
     """Search settings of one family on the learn rows of one component.
 
-    The settings as given are the first trial, so that what is found is never worse by cross-validation. Each
-    trial fits `FOLDS` folds; after each fold it is given up when its mean loss so far lies above the median
-    of other trials, or when the time is over. Boosting rounds are those of least mean loss over the folds;
-    the fit on all learn rows then runs so many.
+    The start is the first trial, so that what is found is never worse by cross-validation. Each trial fits
+    `FOLDS` folds; after each fold it is given up when its mean loss so far lies above the median of other
+    trials, or when the time is over. Boosting rounds are those of least mean loss over the folds; the fit on
+    all learn rows then runs so many.
 
     Parameters
     ----------
@@ -161,13 +166,15 @@ def tune_family(
     design
         Learn rows, and no others.
     settings
-        Start of the search; threads and members are taken from here.
+        What is not searched (threads, members, learning rate), and the start unless another is given.
     search
         Storage, time, seed.
     name
         Names the study within the storage, for example `motor_fr/frequency`.
     progress
         Told (what was found so far, share of the time that is used).
+    start
+        What a search that begins tries first; one that goes on has its trials.
 
     Raises
     ------
@@ -175,7 +182,7 @@ def tune_family(
         If no trial ended in time.
     """
     judged = replace(settings, members=min(settings.members, JUDGED_MEMBERS))
-    study = _open(family, design, judged, search, name)
+    study = _open(family, design, judged, search, name, start or settings)
     report = progress or (lambda _step, _share: None)
     objective = _Objective(
         family, design, judged, search, study, report, time.monotonic() - _seconds_used(study)
@@ -237,7 +244,9 @@ def _folds(family: str, design: Design, settings: FitSettings, seed: int) -> Ite
         yield float(mean.min()), (int(mean.argmin()) + 1) * EVERY
 
 
-def _open(family: str, design: Design, settings: FitSettings, search: Search, name: str) -> optuna.Study:
+def _open(
+    family: str, design: Design, settings: FitSettings, search: Search, name: str, start: FitSettings
+) -> optuna.Study:
     """Open the study of these very rows, settings and library versions, or begin it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     digest = hashlib.sha256(repr((settings, search.seed, FOLDS, _versions(), design.inputs)).encode())
@@ -257,7 +266,7 @@ def _open(family: str, design: Design, settings: FitSettings, search: Search, na
         seed=search.seed + len(study.trials), n_startup_trials=STARTUP_TRIALS
     )
     if not _complete(study):
-        study.enqueue_trial(_start(family, design, settings))
+        study.enqueue_trial(_start(family, design, start))
     return study
 
 
@@ -331,6 +340,7 @@ def _ranges(family: str, design: Design, settings: FitSettings) -> dict[str, tup
         ranges["leaf_claims"] = (0.5, 30.0, True)
     if any(design.levels):
         ranges |= {"category_smoothing": (3.0, 300.0, True), "category_levels": (4, 32, True)}
+        ranges["category_onehot"] = (1, 32, True)
     if family != "gbm" and len(list(combinations(design.inputs, 2))) > settings.all_pairs:
         ranges["pairs"] = (5, settings.all_pairs, True)
     return ranges

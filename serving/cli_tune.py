@@ -12,7 +12,7 @@ from rich.table import Table
 
 from features.load import default_spec
 from models.families import FitSettings
-from models.tuned import tuned_path, write_tuned
+from models.tuned import read_tuned, tuned_path, write_tuned
 from pricing.product import read_product
 from serving.console import refusals, share_bar
 from serving.jobs import tune_product
@@ -68,6 +68,10 @@ def tune(
         fit = FitSettings(
             seed=seed, threads=threads, members=members, learning_rate=learning_rate, rounds=20_000
         )
+        path = out or tuned_path(product, declared.code)
+        earlier = read_tuned(path) if path.exists() else None
+        if earlier is not None:
+            earlier.check_made_for(declared)
         with share_bar(console, f"tune {declared.code}") as progress:
             tuned = tune_product(
                 declared,
@@ -81,8 +85,8 @@ def tune(
                 data=data,
                 as_of=as_of or datetime.now(UTC).replace(tzinfo=None),
                 progress=progress,
+                earlier=earlier,
             )
-        path = out or tuned_path(product, declared.code)
         write_tuned(path, tuned)
         console.print(_drawn(tuned))
         console.print(f"settings in {path}")

@@ -150,6 +150,7 @@ def tune_product(
     data: Path | None = None,
     as_of: datetime,
     progress: Progress | None = None,
+    earlier: TunedSettings | None = None,
 ) -> TunedSettings:
     """Search settings of the families of a product; trials are kept in the lake, so that it can go on.
 
@@ -165,11 +166,13 @@ def tune_product(
         Seed of folds and sampler.
     families, components
         Some of the product's families, and of the response's components; all when absent.
+    earlier
+        Settings that a search which begins tries first.
     """
     with connect(settings.lake) as con:
         table = product_table(con, product, spec, data, as_of, settings.lake)
     search = Search(settings.lake / "_tuning" / f"{product.code}.sqlite", seconds, seed=seed)
-    return tune(product, table, fit, search, families, components, progress)
+    return tune(product, table, fit, search, families, components, progress, earlier)
 
 
 def sync_serving(

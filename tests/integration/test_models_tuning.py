@@ -156,6 +156,14 @@ def test_tuning_is_no_worse_than_the_defaults_and_blind_to_test_rows(tmp_path):
     assert f"[num_iterations: {found.frequency['gbm'].rounds}]" in booster.text
 
 
+def test_a_search_begins_with_the_settings_it_is_given(tmp_path):
+    start = FitSettings(leaves=7, leaf_rows=33, leaf_claims=4.5, category_onehot=9, ridge=17.0)
+    search = Search(tmp_path / "t.sqlite", seconds=60, trials=1)
+    found = tune_family("gbm", design(), SHORT, search, start=start)
+    kept = (found.leaves, found.leaf_claims, found.category_onehot, found.ridge)
+    assert kept == (7, 4.5, 9, 17.0)
+
+
 def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
     rows, steps = design(), []
 
