@@ -71,6 +71,8 @@ class Identity:
         Rating plan.
     author
         Who trained the model.
+    plan_from, plan_to
+        First day of the plan and first day after, ISO; empty when open or, for the first, not known.
     """
 
     family: str
@@ -82,6 +84,8 @@ class Identity:
     plan_hash: str
     filing: str
     author: str
+    plan_from: str = ""
+    plan_to: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ ModelError
 ├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
 │   └── MismatchError        it is whole, but made for another product or other feature definitions
 └── RegistryError            a version, an alias or a product that the registry does not hold
+    ├── PlanStateError       a rating plan may not do this in the state in which it is
     └── PromotionError       the version does not pass the preset thresholds; a ProblemsError too
 """
 
@@ -132,6 +133,10 @@ class MismatchError(ArtifactError):
 
 class RegistryError(ModelError):
     """A version, an alias or a product that the registry does not hold."""
+
+
+class PlanStateError(RegistryError):
+    """A rating plan may not be approved, activated, retired or price in the state in which it is."""
 
 
 class PromotionError(RegistryError, ProblemsError):

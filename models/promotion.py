@@ -147,7 +147,7 @@ def check_second_person(author: str, approver: str) -> str:
     if not name:
         raise PromotionError(["an approver must be named. Hint: --by NAME"])
     if _folded(name) == _folded(author):
-        raise PromotionError([f"{name} trained this model; a second person approves. Hint: --by ANOTHER"])
+        raise PromotionError([f"{name} is the author; a second person approves. Hint: --by ANOTHER"])
     return name
 
 

@@ -25,11 +25,13 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from mlflow.exceptions import MlflowException
 
 from data.page import write_page
+from models.archive import Archive
 from models.audit import Action, AuditLog, Entry, Identity, Period, service_entries
 from models.bundle import INDEX, Bundle
 from models.errors import MismatchError, PromotionError, RegistryError
 from models.families.base import library_versions
 from models.pictures import draw_pictures
+from models.plan_log import PlanLog
 from models.promotion import Decision, assess, check_second_person
 from models.report import Circumstances, comparison_page
 
@@ -77,12 +79,14 @@ class Registry:
     Parameters
     ----------
     folder
-        Holds ``mlflow.db``, ``artifacts/`` and ``audit.db``; made when absent.
+        Holds ``mlflow.db``, ``artifacts/``, ``archive/`` and ``audit.db``; made when absent.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self.audit = AuditLog(self._folder / "audit.db")
+        self.plans = PlanLog(self.audit)
+        self.archive = Archive(self._folder / "archive")
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - mlflow's types are not read
@@ -219,8 +223,10 @@ class Registry:
         Raises
         ------
         PromotionError
-            If it does not meet the thresholds, was held against a model that is no longer in service, or the
+            If it does not meet the thresholds, was held against a model that is no longer in service, or an
             author approves; nothing is changed.
+        PlanStateError
+            If the plan was changed after it was approved, or is retired.
         RegistryError
             If there is no such version.
         """
@@ -232,6 +238,7 @@ class Registry:
         current = self.version_of(product)
         served = any(period.version == version for period in self.audit.periods(product))
         verdict = "was in service before" if served else self._passed(product, version, current)
+        self.plans.check_promotable(plan, name)
         identity = self._identity(run, tags[FAMILY], tags[AUTHOR], plan)
         self.audit.append(service_entries(product, version, name, at, identity, current))
         self._mirror(product, version, current, name)
@@ -253,6 +260,7 @@ class Registry:
     def _identity(self, run: str, family: str, author: str, plan: RatingPlan) -> Identity:
         folder = self._run_folder(run) / family
         bundle = Bundle.load(folder)
+        self.archive.keep(bundle.product, plan)
         return Identity(
             family,
             bundle.product.hash,
@@ -263,6 +271,8 @@ class Registry:
             plan.hash,
             plan.filing,
             author,
+            plan.effective_from.isoformat(),
+            "" if plan.effective_to is None else plan.effective_to.isoformat(),
         )
 
     def _mirror(self, product: str, version: str, before: str | None, approver: str) -> None:

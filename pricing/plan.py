@@ -21,7 +21,7 @@ from pricing.relativities import RelativityTable
 from pricing.relativities import millionths as millionths
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pricing.factors import FactorValue
@@ -148,6 +148,8 @@ class RatingPlan(Frozen):
         Identity; `filing` is the number under which the rates are filed.
     effective_from, effective_to
         First day and first day after (UTC); open when absent.
+    author
+        Who wrote it; somebody else approves.
     relativities
         By rating factor, what the plan makes of it beside the model.
     claims_inflation
@@ -172,6 +174,7 @@ class RatingPlan(Frozen):
     currency: str
     effective_from: date
     effective_to: date | None = None
+    author: Annotated[str, Field(min_length=1)] | None = None
     relativities: Annotated[dict[Name, RelativityTable], Field(min_length=1)] | None = None
     claims_inflation: ClaimsInflation | None = None
     reinsurance: Share | None = None
@@ -224,8 +227,12 @@ class RatingPlan(Frozen):
     @cached_property
     def hash(self) -> str:
         """Sha256 over the canonical content of the file, for quotes."""
-        unused = {name for name in _LATER_KEYS if getattr(self, name) is None}
-        return hashlib.sha256(self.model_dump_json(exclude=unused).encode()).hexdigest()
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+    @property
+    def canonical(self) -> str:
+        """The content as text, whatever the layout of the file."""
+        return self.model_dump_json(exclude={name for name in _LATER_KEYS if getattr(self, name) is None})
 
     @cached_property
     def outlets(self) -> tuple[Outlet, ...]:
@@ -263,15 +270,9 @@ class RatingPlan(Frozen):
             )
         return found
 
-    def check_effective(self, day: date) -> None:
-        """Refuse a day on which the plan is not in force."""
-        until = self.effective_to or date.max
-        if not self.effective_from <= day < until:
-            raise PlanNotEffectiveError(
-                f"plan {self.code} is in force from {self.effective_from} until "
-                f"{self.effective_to or 'further notice'}, not on {day}. "
-                "Hint: file and deploy the plan of that day"
-            )
+    def is_effective(self, day: date) -> bool:
+        """Say whether the plan is in force on a day."""
+        return self.effective_from <= day < (self.effective_to or date.max)
 
     def relativities_of(self, risk: Mapping[str, FactorValue]) -> tuple[int, ...]:
         """Give what each table makes of a rated risk, millionths, in the order of the tables."""
@@ -334,6 +335,7 @@ class RatingPlan(Frozen):
 Outlet = tuple[str, str | None]
 # Keys that came after plans were approved: where they are absent, hash and price are what they were.
 _LATER_KEYS = (
+    "author",
     "relativities",
     "claims_inflation",
     "reinsurance",
@@ -477,6 +479,25 @@ def _channel_terms(plan: RatingPlan, channel: str, sub_channel: str | None, comm
         fall=None if plan.renewal_cap is None else optional(plan.renewal_cap.fall),
         cover_share=None if plan.cover_cap is None else optional(plan.cover_cap.share),
     )
+
+
+def plan_on(plans: Sequence[RatingPlan], day: date) -> RatingPlan:
+    """Give the plan that is in force on a day: of several, the one that came into force last.
+
+    Raises
+    ------
+    PlanNotEffectiveError
+        If none is.
+    """
+    found = [plan for plan in plans if plan.is_effective(day)]
+    if not found:
+        known = "; ".join(
+            f"plan {plan.code} is in force from {plan.effective_from} until "
+            f"{plan.effective_to or 'further notice'}"
+            for plan in plans
+        )
+        raise PlanNotEffectiveError(f"{known}; none on {day}. Hint: file and activate the plan of that day")
+    return max(found, key=lambda plan: plan.effective_from)
 
 
 def read_plan(path: Path) -> RatingPlan:

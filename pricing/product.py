@@ -410,7 +410,12 @@ class Product(Frozen):
     @cached_property
     def hash(self) -> str:
         """Sha256 over the canonical content of the file, for artifacts and quotes."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+    @property
+    def canonical(self) -> str:
+        """The content as text, whatever the layout of the file."""
+        return self.model_dump_json()
 
     @property
     def cover_amount(self) -> str:

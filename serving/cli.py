@@ -28,8 +28,10 @@ from serving.cli_features import app as features_app
 from serving.cli_governance import card, fairness, filing
 from serving.cli_impact import impact
 from serving.cli_models import compare, history, promote
+from serving.cli_plan import app as plan_app
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
+from serving.cli_replay import replay
 from serving.cli_tariff import app as tariff_app
 from serving.cli_tune import tune
 from serving.compose import find_product, load_services, open_service
@@ -53,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(features_app, name="features")
 app.add_typer(tariff_app, name="tariff")
+app.add_typer(plan_app, name="plan")
 console = Console()
 
 Lake = Annotated[
@@ -244,11 +247,11 @@ def reprice(
     """Price every row of a portfolio with the models and plans in service."""
     with refusals(console):
         settings, spec = _settings(lake), default_spec()
-        services, out_of_service = load_services(settings, spec)
+        moment = as_of or _now()
+        services, out_of_service = load_services(settings, spec, moment.date())
         for code, why in out_of_service.items():
             console.print(f"[yellow]{code} is not in service:[/] {why}")
         withdrawn = withdrawn_consents(settings, spec)
-        moment = as_of or _now()
         with count_bar(console, "reprice") as progress, connect(settings.lake) as con:
             summary = reprice_portfolio(
                 portfolio,
@@ -296,6 +299,7 @@ def demo(
 
 app.command("promote")(promote)
 app.command("compare")(compare)
+app.command("replay")(replay)
 app.command("history")(history)
 app.command("quality")(quality)
 app.command("erase")(erase)

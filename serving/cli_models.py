@@ -80,12 +80,12 @@ def history(
 ) -> None:
     """Say which model, tables and plan priced, since when, until when, and who approved."""
     with refusals(console):
-        audit = Registry(_settings(lake).registry).audit
-        if at is None:
-            periods, when = audit.periods(product), "yet"
-        else:
-            found, when = audit.at(product, at.replace(tzinfo=None)), f"at {at:%Y-%m-%d %H:%M}"
-            periods = [] if found is None else [found]
+        periods, when = Registry(_settings(lake).registry).plans.periods(product), "yet"
+        if at is not None:
+            moment, when = at.replace(tzinfo=None), f"at {at:%Y-%m-%d %H:%M}"
+            periods = [
+                one for one in periods if one.since <= moment and (one.until is None or moment < one.until)
+            ]
         if not periods:
             console.print(f"nothing priced {product} {when}", highlight=False)
             raise typer.Exit(1)

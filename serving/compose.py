@@ -6,12 +6,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from features.load import default_spec
-from models.errors import ArtifactError
+from models.errors import ArtifactError, PlanStateError
 from models.experience import check_counted_once
 from models.registry import Registry
 from models.segments import read_segments
-from pricing.errors import DefinitionError, nearest
-from pricing.plan import read_plan
+from pricing.errors import DefinitionError, PlanNotEffectiveError, nearest
+from pricing.plan import plan_on, read_plan
 from pricing.product import Product, read_product
 from serving.clock import wall_clock
 from serving.engine import InService
@@ -24,10 +24,12 @@ from serving.service import QuoteService
 from serving.snapshot import Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from datetime import date
     from pathlib import Path
 
     from features.spec import FeatureSpec
+    from models.plan_log import PlanLog
     from pricing.plan import RatingPlan
     from serving.clock import Clock
     from serving.settings import Settings
@@ -50,23 +52,65 @@ def read_products(folder: Path) -> dict[str, Product]:
     return found
 
 
-def product_plan(product: Product, folder: Path) -> RatingPlan:
-    """Read the rating plan that a product names.
+def product_plan(product: Product, folder: Path, code: str | None = None) -> RatingPlan:
+    """Read the rating plan that a product names, or another of its plans.
 
     Raises
     ------
     DefinitionError
         If the plan is missing, made for another product or currency, or does not fit its factors.
     """
-    path = folder / f"{product.plan}.toml"
+    path = folder / f"{code or product.plan}.toml"
     if not path.is_file():
-        hint = nearest(product.plan, [other.stem for other in folder.glob("*.toml")])
+        hint = nearest(path.stem, [other.stem for other in folder.glob("*.toml")])
         raise DefinitionError(path.name, [f"there is no such rating plan in {folder} ({hint})"])
     plan = read_plan(path)
     problems = plan.product_problems(product)
     if problems:
         raise DefinitionError(path.name, problems)
     return plan
+
+
+def active_plans(product: Product, folder: Path, log: PlanLog) -> tuple[RatingPlan, ...]:
+    """Read the plans of a product that may price on some day.
+
+    Raises
+    ------
+    DefinitionError
+        If the file of an active plan is missing or does not fit the product.
+    PlanStateError
+        If it was changed after it was approved, or there is none.
+    """
+    found = []
+    for one in log.active(product.code):
+        plan = product_plan(product, folder, one.code)
+        log.check_unchanged(plan)
+        if plan.version != one.version:
+            raise PlanStateError(
+                f"{plan.code}.toml holds version {plan.version}, which nobody has put into service; active "
+                f"is version {one.version}. Hint: premia plan approve and activate, or premia promote"
+            )
+        found.append(plan)
+    if not found:
+        raise PlanStateError(f"no rating plan of {product.code} is active. Hint: premia plan activate")
+    return tuple(found)
+
+
+def _current_or_next(plans: Sequence[RatingPlan], day: date) -> RatingPlan:
+    """Give the plan of a day, or the first that comes into force later; refuse when all have expired."""
+    later = [plan for plan in plans if plan.effective_from > day]
+    if later and not any(plan.is_effective(day) for plan in plans):
+        return min(later, key=lambda plan: plan.effective_from)
+    return plan_on(plans, day)
+
+
+def plan_to_promote(product: Product, settings: Settings, log: PlanLog, day: date) -> RatingPlan:
+    """Give the plan that a model enters service with: the product's, or if that is retired the active one."""
+    plan = product_plan(product, settings.plans)
+    known = log.check_unchanged(plan)
+    if known is None or known.state != "retired":
+        return plan
+    return plan_on(active_plans(product, settings.plans, log), day)
 
 
 def find_product(settings: Settings, code: str) -> Product:
@@ -77,8 +121,17 @@ def find_product(settings: Settings, code: str) -> Product:
     return products[code]
 
 
-def load_services(settings: Settings, spec: FeatureSpec) -> tuple[dict[str, InService], dict[str, str]]:
+def load_services(
+    settings: Settings, spec: FeatureSpec, day: date | None = None
+) -> tuple[dict[str, InService], dict[str, str]]:
     """Load what prices each product.
+
+    Parameters
+    ----------
+    settings, spec
+        Where things are, and the feature definitions.
+    day
+        On which it will price; today when absent. A product whose plans have all expired by then is left out.
 
     Returns
     -------
@@ -87,27 +140,25 @@ def load_services(settings: Settings, spec: FeatureSpec) -> tuple[dict[str, InSe
         One product that cannot serve does not stop the others.
     """
     registry = Registry(settings.registry)
+    moment = day or wall_clock(settings.clock)().date()
     services: dict[str, InService] = {}
     out_of_service: dict[str, str] = {}
     for code, product in read_products(settings.products).items():
         try:
             check_counted_once(product, spec, f"{code}.toml")
             promoted = registry.champion(code, expected_product=product, expected_spec=spec)
-            plan = product_plan(product, settings.plans)
-        except (ArtifactError, DefinitionError) as error:
+            if promoted is None:
+                out_of_service[code] = "no model has been promoted. Hint: premia train"
+                continue
+            plans = active_plans(product, settings.plans, registry.plans)
+            plan = _current_or_next(plans, moment)
+        except (ArtifactError, DefinitionError, PlanStateError, PlanNotEffectiveError) as error:
             out_of_service[code] = str(error)
             continue
-        if promoted is None:
-            out_of_service[code] = "no model has been promoted. Hint: premia train"
-            continue
-        approved = promoted.period
-        if approved.identity.plan_hash != plan.hash:
-            out_of_service[code] = (
-                f"plan {plan.code} is not what {approved.approver} approved on {approved.since:%Y-%m-%d}. "
-                f"Hint: premia promote {code} {promoted.version} --by NAME"
-            )
-            continue
-        services[code] = InService(product, plan, promoted.bundle, promoted.version, promoted.artifact_hash)
+        registry.archive.keep(product, *plans)
+        services[code] = InService(
+            product, plan, promoted.bundle, promoted.version, promoted.artifact_hash, plans
+        )
     return services, out_of_service
 
 
@@ -135,7 +186,8 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         Gives the time; absent, a clock that runs from `settings.clock`.
     """
     spec = default_spec()
-    services, out_of_service = load_services(settings, spec)
+    clock = clock or wall_clock(settings.clock)
+    services, out_of_service = load_services(settings, spec, clock().date())
     for code, reason in without_own_history(settings, services).items():
         del services[code]
         out_of_service[code] = reason
@@ -150,7 +202,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         spec=spec,
         live=live,
         quotes=QuoteStore(settings.quotes),
-        clock=clock or wall_clock(settings.clock),
+        clock=clock,
     )
     service.forget_known()
     return service

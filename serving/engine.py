@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pricing.errors import NoPriceError
 from pricing.ladder import PriceInputs, build_ladder
+from pricing.plan import plan_on
 from pricing.rules import Outcome, failed_rules
 from serving.experience import model_risk, relativity_of
 from serving.texts import REFERRAL_TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from features.derive import Value
     from models.bundle import Bundle, Scored
@@ -42,6 +44,8 @@ class InService:
         Product file, rating plan and promoted model.
     model_version, model_hash
         Version of the model in the registry, and sha256 of its artifact.
+    plans
+        All active plans of the product, each of which prices in its time; `plan` alone when empty.
     """
 
     product: Product
@@ -49,6 +53,18 @@ class InService:
     bundle: Bundle
     model_version: str
     model_hash: str
+    plans: tuple[RatingPlan, ...] = ()
+
+    def on(self, day: date) -> InService:
+        """Give what prices on a day.
+
+        Raises
+        ------
+        PlanNotEffectiveError
+            If no plan is in force on it.
+        """
+        plan = plan_on(self.plans or (self.plan,), day)
+        return self if plan is self.plan else replace(self, plan=plan)
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ class Decision:
     scored, ladder
         Model result and price; None where there is none.
     inputs
-        What the ladder was built from; None where nothing was.
+        What the price was built from; None for a declined risk.
     own
         Own history that counted; None where the product keeps none, or it was not looked at.
     """

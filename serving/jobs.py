@@ -202,7 +202,9 @@ def sync_serving(
         products = list(read_products(settings.products).values())
         if any(product.profile.fitted for product in products):
             ensure_fitted(con, settings.lake, [month_of(as_of)], report)
-        services = load_services(settings, spec)[0] if any(p.experience for p in products) else {}
+        services = (
+            load_services(settings, spec, as_of.date())[0] if any(p.experience for p in products) else {}
+        )
         build_history(con, spec, settings.history, copied, settings.lake, services, as_of)
         report("purchase rates", done / steps)
         views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()

@@ -14,7 +14,7 @@ from models.registry import Registry
 from models.report import Circumstances, comparison_page
 from models.versions import judge_bundles
 from serving.clock import wall_clock
-from serving.compose import product_plan
+from serving.compose import plan_to_promote
 from serving.tables import product_table
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def promote_model(product: Product, version: int | str, approver: str, settings:
     stored = registry.stored(product.code, version)[0].product.hash
     if stored != product.hash:
         raise MismatchError("products", stored, product.hash)
-    plan = product_plan(product, settings.plans)
     at = wall_clock(settings.clock)()
+    plan = plan_to_promote(product, settings, registry.plans, at.date())
     return registry.promote(product.code, version, by=approver, plan=plan, at=at)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from models.promotion import Decision
     from models.scoring_table import ScoringSummary
     from pricing.product import Product
+    from serving.replay import Replay
     from serving.reprice import RepriceSummary
     from serving.wire import Quote, Recommendations, RiskProfile
 
@@ -73,8 +74,8 @@ def quote_panel(quote: Quote) -> RenderableType:
         grid.add_row(f"x {reason.relativity:5.2f}  {reason.text.en}  ·  {reason.text.zh}")
     versions = quote.versions
     grid.add_row(
-        f"[dim]model {versions.model} v{versions.model_version} · plan {versions.plan} · "
-        f"filing {versions.filing}"
+        f"[dim]model {versions.model} v{versions.model_version} · "
+        f"plan {versions.plan} v{versions.plan_version} · filing {versions.filing}"
     )
     title = f"{quote.product} · {quote.status} · {quote.quote_id} · until {quote.expires_at:%Y-%m-%d %H:%M}"
     return Panel(grid, title=title, expand=False)
@@ -124,6 +125,32 @@ def decision_table(title: str, decision: Decision) -> RenderableType:
             f"[{colour}]{rule.finding}[/]",
         )
     return table
+
+
+def replay_table(replay: Replay) -> RenderableType:
+    """Draw a stored quote beside its recomputation."""
+    versions = replay.quote.versions
+    table = Table(
+        title=f"quote {replay.quote.quote_id} of {replay.quote.created_at:%Y-%m-%d %H:%M:%S}, minor units",
+        caption=f"plan {versions.plan} v{versions.plan_version} ({versions.plan_hash[:12]}), model "
+        f"{versions.model} v{versions.model_version} ({versions.model_hash[:12]}), product file "
+        f"v{versions.product_version} ({versions.product_hash[:12]}); record {replay.seal}",
+    )
+    for heading in ("step", "stored", "recomputed", ""):
+        table.add_column(heading, justify="left" if heading in ("step", "") else "right")
+    for line in replay.lines:
+        same = line.stored == line.recomputed
+        table.add_row(
+            line.name.replace("_", " "),
+            _shown(line.stored),
+            _shown(line.recomputed),
+            "" if same else "[red]differs",
+        )
+    return table
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else escape(str(value))
 
 
 def history_table(product: str, periods: Sequence[Period]) -> RenderableType:

@@ -150,9 +150,9 @@ def reprice(
     """
     product_rows, schema = inspect_portfolio(portfolio, services, spec)
     total = sum(product_rows.values())
-    for service in services.values():
-        if service.product.code in product_rows:
-            service.plan.check_effective(as_of.date())
+    services = {code: services[code].on(as_of.date()) for code in product_rows}
+    for code in product_rows:
+        _check_columns(portfolio, services[code], spec, schema)
     histories = {
         code: read_histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {}, lake)
         for code, rows in product_rows.items()

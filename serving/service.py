@@ -92,9 +92,8 @@ class QuoteService:
         UnknownProductError, MissingEntityError, RiskError, UnknownChannelError, PlanNotEffectiveError
             If the request cannot be priced as it stands.
         """
-        service = self._in_service(request.product)
         now = self._clock()
-        service.plan.check_effective(now.date())
+        service = self._in_service(request.product).on(now.date())
         service.plan.terms(request.channel, request.sub_channel)
         risk = read_risk(service.product.factors, request.risk)
         withdrawn = self._withdrawn(request.customer_id, request.withdrawn_purposes)
@@ -125,7 +124,7 @@ class QuoteService:
                 product=quote.product,
                 status=quote.status,
                 price_minor=quote.price.minor if quote.price else None,
-                body=views.quote_record(quote, request, decision),
+                body=views.quote_record(quote, request, decision, facts),
             )
         )
         return quote

@@ -187,7 +187,7 @@ def _open(
     if one.prices is not None:
         return _stored(one, code)
     if one.model is None:
-        service = _in_service(code, settings, spec)
+        service = _in_service(code, settings, spec, as_of)
     else:
         bundle, artifact_hash = Registry(settings.registry).stored(code, one.model[1])
         if bundle.encoding.features:
@@ -206,8 +206,8 @@ def _open(
     return Side(label, service, None, f"{service.model_hash} {as_of.isoformat()}", service.plan.hash)
 
 
-def _in_service(code: str, settings: Settings, spec: FeatureSpec) -> InService:
-    services, out_of_service = load_services(settings, spec)
+def _in_service(code: str, settings: Settings, spec: FeatureSpec, as_of: datetime) -> InService:
+    services, out_of_service = load_services(settings, spec, as_of.date())
     if code not in services:
         raise UnknownProductError(code, services, out_of_service.get(code))
     return services[code]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from models.fitted import FITTED
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from models.recommend import Ranking
     from models.segments import Segment
     from pricing.factors import Factor, FactorValue
-    from pricing.ladder import Ladder, Step
+    from pricing.ladder import Ladder, PriceInputs, Step
     from pricing.plan import ChannelTerms
     from pricing.product import Product
-    from pricing.rules import Outcome
+    from pricing.rules import Fact, Outcome
     from serving.engine import Decision, InService
     from serving.history import CustomerFacts
     from serving.scores import StoredScore
@@ -227,23 +227,25 @@ def _versions(service: InService) -> Versions:
     )
 
 
-def quote_record(quote: Quote, request: QuoteRequest, decision: Decision) -> dict[str, Any]:
-    """Give what is stored: the answer, the request as it came, and the unrounded model result."""
-    scored = decision.scored
+def quote_record(
+    quote: Quote, request: QuoteRequest, decision: Decision, facts: Mapping[str, Fact]
+) -> dict[str, Any]:
+    """Give what is stored: the answer, the request as it came, and what a replay needs beside them."""
+    scored, inputs = decision.scored, decision.inputs
     return {
         "answer": quote.model_dump(mode="json"),
         "request": request.model_dump(mode="json"),
         "risk_premium_minor": None if scored is None else _finite(scored.risk_premium_minor),
-        "experience": _own_record(decision),
+        "own": None if decision.own is None else asdict(decision.own),
         "components": {} if scored is None else {k: _finite(v) for k, v in scored.components.items()},
+        "facts": dict(facts),
+        "price_inputs": None if inputs is None else _recorded(inputs),
     }
 
 
-def _own_record(decision: Decision) -> dict[str, float | int] | None:
-    if decision.inputs is None or not isinstance(decision.inputs.experience, int):
-        return None
-    own = {} if decision.own is None else asdict(decision.own)
-    return own | {"relativity": decision.inputs.experience}
+def _recorded(inputs: PriceInputs) -> dict[str, Any]:
+    """Give the inputs of one price, all integers; the risk premium is stored unrounded beside them."""
+    return {item.name: getattr(inputs, item.name) for item in fields(inputs)[1:]}
 
 
 def stored_quote(body: Mapping[str, Any]) -> Quote:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,8 @@ highest = "2000.00"
 @pytest.fixture
 def premia(monkeypatch) -> Callable[..., Any]:
     monkeypatch.setattr("serving.cli.console", Console(width=220))
-    monkeypatch.setattr("serving.cli_models.console", Console(width=300))
+    for module in ("cli_models", "cli_plan", "cli_replay"):
+        monkeypatch.setattr(f"serving.{module}.console", Console(width=300))
     for name in ("LAKE", "CLOCK", "PRODUCTS", "PLANS"):
         monkeypatch.delenv(f"PREMIA_{name}", raising=False)
     monkeypatch.setenv("PREMIA_AUTHOR", "A. Author")
@@ -219,6 +221,100 @@ def test_a_changed_plan_is_approved_anew_before_it_prices(own, premia):
     told = premia("history", "fahrrad")
     assert re.search(r"ga2m v1 .*fahrrad-1 v1 .*B. Approver", told)
     assert re.search(r"now .*ga2m v1 .*fahrrad-1 v2 .*C. Approver", told)
+
+
+def ask(own: Path, premia: Callable[..., str], **more: Any) -> tuple[str, str]:
+    """Ask for a price; give what is shown and the id of the quote."""
+    body = {"product": "fahrrad", "channel": "web", "risk": {"age": 20, "city": "Bern"}} | more
+    (own / "ask.json").write_text(json.dumps(body), encoding="utf-8")
+    shown = premia("quote", own / "ask.json")
+    with sqlite3.connect(own / "lake" / "_serving" / "quotes.sqlite") as con:
+        return shown, con.execute("SELECT quote_id FROM quotes ORDER BY rowid DESC LIMIT 1").fetchone()[0]
+
+
+@pytest.mark.slow
+def test_a_plan_lives_from_draft_to_retired_and_its_quotes_are_replayed(own, premia):
+    plans, lake = own / "plans", own / "lake"
+    premia(
+        "train", own / "products" / "fahrrad.toml", "--data", own / "fahrrad.parquet", "--by", "B. Approver"
+    )
+    premia("sync")
+    first, old = ask(own, premia)
+    dearer = (
+        PLAN.replace('code = "fahrrad-1"', 'code = "fahrrad-2"\nauthor = "Ann"\nmaximum_premium = "60.00"')
+        .replace("effective_from = 2020-01-01", "effective_from = 2021-01-01")
+        .replace('margin = "0.05"', 'margin = "0.10"')
+        .replace(
+            "[corridor]",
+            '[relativities.city]\nlevels = { Bern = "1.10", "Köln" = "1", "Wien" = "1" }\n[corridor]',
+        )
+    )
+    (plans / "fahrrad-2.toml").write_text(dearer, encoding="utf-8")
+    assert ask(own, premia)[0].count("fahrrad-1 v1") == 1, "a draft never prices"
+    assert re.search(r"fahrrad-2 v1 *│ draft", premia("plan", "list"))
+    assert "is a draft" in premia("plan", "activate", "fahrrad-2", "--by", "Bob", status=1)
+    assert "a second person approves" in premia("plan", "approve", "fahrrad-2", "--by", "ann", status=1)
+    premia("plan", "approve", "fahrrad-2", "--by", "Bob")
+    assert "fahrrad-1 v1" in ask(own, premia)[0], "an approved plan does not price yet"
+    premia("plan", "activate", "fahrrad-2", "--by", "Eve")
+    second, new = ask(own, premia)
+    assert "fahrrad-2 v1" in second
+    assert "Rating factors of the plan" in second
+    assert "maximum premium" in second
+    (plans / "fahrrad-2.toml").write_text(dearer.replace('"1.10"', '"1.20"'), encoding="utf-8")
+    assert "changed after Bob approved version 1" in premia("plan", "check", status=1)
+    assert "is not what Bob approved" in premia("quote", own / "ask.json", status=1)
+    (plans / "fahrrad-2.toml").unlink()
+    premia("plan", "retire", "fahrrad-2", "--by", "Eve")
+    assert "fahrrad-1 v1" in ask(own, premia)[0], "a retired plan never prices"
+    told = premia("history", "fahrrad")
+    assert re.search(
+        r"fahrrad-1 v1[^\n]*\n[^\n]*fahrrad-2 v1[^\n]*Bob[^\n]*\n[^\n]*now[^\n]*fahrrad-1 v1", told
+    )
+    (own / "products" / "fahrrad.toml").unlink()
+    for quote_id in (old, new):
+        shown = premia("replay", quote_id)
+        assert "equal to the last minor unit" in shown
+        assert "record unchanged" in shown
+        assert "differs" not in shown
+    assert "is not in the archive" in lose(lake / "_registry" / "archive" / "plans", new, premia)
+
+
+def lose(folder: Path, quote_id: str, premia: Callable[..., str]) -> str:
+    """Take the archive away, and put it back."""
+    folder.rename(folder.with_name("away"))
+    shown = premia("replay", quote_id, status=1)
+    folder.with_name("away").rename(folder)
+    return shown
+
+
+@pytest.mark.slow
+def test_a_replay_says_what_differs_and_whether_the_record_was_changed(own, premia):
+    premia(
+        "train", own / "products" / "fahrrad.toml", "--data", own / "fahrrad.parquet", "--by", "B. Approver"
+    )
+    premia("sync")
+    quotes = [ask(own, premia)[1], ask(own, premia, risk={"age": 30, "city": "Köln"})[1]]
+    path = own / "lake" / "_serving" / "quotes.sqlite"
+    with sqlite3.connect(path) as con:
+        record = json.loads(
+            con.execute("SELECT record FROM quotes WHERE quote_id = ?", quotes[:1]).fetchone()[0]
+        )
+        step = next(one for one in record["answer"]["ladder"] if one["step"] == "margin")
+        record["answer"]["risk"]["age"] = 60.0
+        con.execute("UPDATE quotes SET record = ? WHERE quote_id = ?", [json.dumps(record), quotes[0]])
+    assert step["minor"] > 0
+    shown = premia("replay", quotes[0], status=1)
+    assert re.search(r"first difference: risk premium, millionths is \d+ on record, \d+ recomputed", shown)
+    assert "the record was changed after it was stored" in shown
+    assert "equal to the last minor unit" in premia("replay", quotes[1]), "the others stand"
+    with sqlite3.connect(path) as con:
+        con.execute("DELETE FROM quotes WHERE quote_id = ?", quotes[1:])
+    assert "it was removed from the store" in premia("replay", quotes[1], status=1)
+    assert "no quote has the id 'nobody'" in premia("replay", "nobody", status=1)
+    (model,) = (own / "lake" / "_registry" / "artifacts").glob("*/artifacts/ga2m/bundle.json")
+    model.write_text(model.read_text().replace(" ", "  ", 1), encoding="utf-8")
+    assert "the quote was priced by" in premia("replay", quotes[0], status=1)
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def test_the_author_does_not_approve_however_written(approver):
 
 
 def identity(**changes: object) -> Identity:
-    given = ("ga2m", "p" * 64, "m" * 64, "", "plan-1", 1, "h" * 64, "F-1", "Ann")
+    given = ("ga2m", "p" * 64, "m" * 64, "", "plan-1", 1, "h" * 64, "F-1", "Ann", "2026-01-01", "")
     return Identity(**{**dict(zip(Identity.__dataclass_fields__, given, strict=True)), **changes})
 
 

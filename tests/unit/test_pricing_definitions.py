@@ -10,7 +10,7 @@ import pytest
 from pricing.errors import DefinitionError, PlanNotEffectiveError, TechnicalPremiumError, UnknownChannelError
 from pricing.factors import CategoryFactor, NumberFactor, read_risk
 from pricing.ladder import PriceInputs, build_ladder
-from pricing.plan import RatingPlan, read_plan
+from pricing.plan import RatingPlan, plan_on, read_plan
 from pricing.product import Product, parse_product, read_product
 from serving.compose import product_plan
 
@@ -261,9 +261,12 @@ def test_a_sub_channel_must_be_named_where_the_plan_has_some(plan: RatingPlan) -
 
 
 def test_a_plan_prices_only_while_in_force(plan: RatingPlan) -> None:
-    plan.check_effective(date(2026, 3, 1))
+    assert plan_on([plan], date(2026, 3, 1)) is plan
     with pytest.raises(PlanNotEffectiveError, match="2025-12-01"):
-        plan.check_effective(date(2025, 11, 30))
+        plan_on([plan], date(2025, 11, 30))
+    later = plan.model_copy(update={"code": "later", "effective_from": date(2026, 7, 1)})
+    assert plan_on([later, plan], date(2026, 6, 30)) is plan
+    assert plan_on([plan, later], date(2026, 7, 1)) is later, "what came into force last prices"
 
 
 def test_a_risk_is_read_as_the_product_says() -> None:
