@@ -26,11 +26,9 @@ from IPython.display import display
 import data
 from data.public import read_shared
 from models.demand import NotIdentified, price_elasticity
-from pricing.experiments import CellShares, CellTotals, Design, Monitor, prices_in_test, read_experiments
-from pricing.plan import read_plan
+from pricing.experiments import CellShares, CellTotals, Design, Monitor, assign_cells, read_experiments
 
 reference = Path(data.__file__).parent / "reference"
-plan = read_plan(reference / "plans" / "return_freight-2026-01.toml")
 test = read_experiments(reference / "experiments")["return_freight_2026"]
 cells = np.array(test.multipliers) / 1e6
 rng = np.random.default_rng(1)
@@ -56,8 +54,8 @@ print(f"for a slope to +-0.2 (95 %): {design.quotes_for_slope(0.1):,} quotes; pl
 
 # %% [markdown]
 # ## It runs
-# Each customer keeps the cell that a hash gives; a quote takes part only if the prices of all cells are
-# filed. The customers are made up, with a slope that depends on age: what is read can be compared to it.
+# Each customer keeps the cell that a hash gives, in quotes and batches alike. The customers here are made up,
+# with a slope that depends on age: what is read can be compared to it.
 
 # %%
 size = 60_000
@@ -66,13 +64,14 @@ X = pd.DataFrame({"age": rng.integers(18, 70, size).astype(float), "orders": rng
                   "category": rng.choice(["apparel", "shoes", "home"], size, p=[0.5, 0.2, 0.3])})  # fmt: skip
 cost = np.rint(np.exp(5.2 + 0.04 * X["orders"] + rng.normal(0, 0.3, size))).to_numpy()
 technical = np.rint(cost * 1.25).astype(np.int64)
-priced = prices_in_test(CellShares.filed(test), customers, technical, plan, "platform")
-log_price = np.log(priced.shown_minor / technical)
+cell = assign_cells(CellShares.filed(test), customers)
+shown, propensity = np.rint(technical * cells[cell]), np.array(test.shares)[cell] / 1e6
+log_price = np.log(shown / technical)
 slope = -2.5 + 0.02 * (X["age"].to_numpy() - 44)
 chance = 1 / (1 + np.exp(-(-0.6 + 0.05 * (X["orders"].to_numpy() - 6) + slope * log_price)))
 bought = (rng.random(size) < chance).astype(float)
 true = float(np.mean(slope * chance * (1 - chance)))
-print(f"{priced.takes_part.mean():.1%} of quotes take part; true mean slope of acceptance {true:.3f}")
+print(f"true mean slope of acceptance: {true:.3f}")
 
 # %% [markdown]
 # ## While it runs: look as often as you like
@@ -80,11 +79,11 @@ print(f"{priced.takes_part.mean():.1%} of quotes take part; true mean slope of a
 # it, is true at one moment only: who looks daily and stops at the first star is wrong far too often.
 
 # %%
-profit = bought * (priced.shown_minor * 0.9 - cost)  # a tenth goes to the channel and to expenses
+profit = bought * (shown * 0.9 - cost)  # a tenth goes to the channel and to expenses
 holdout, monitor, watched, batch, stopped = test.holdout, Monitor.start(test), [], 1_000, None
 for start in range(0, size, batch):
-    rows = np.arange(start, start + batch)[priced.takes_part[start : start + batch]]
-    of = [profit[rows[priced.cell[rows] == c]] for c in range(len(cells))]
+    rows = slice(start, start + batch)
+    of = [profit[rows][cell[rows] == c] for c in range(len(cells))]
     monitor = monitor.add([CellTotals(len(x), float(x.sum()), float(x @ x)) for x in of])
     stopped = stopped or (monitor.stops() and (start + batch, monitor.stops()[0]))
     for c in (0, len(cells) - 1):
@@ -114,8 +113,7 @@ print(f"premium effect {monitor.premium_effect():+.2%}; to be stopped after {sto
 # Four estimates, which must agree in sign, against the truth that only a simulation knows.
 
 # %%
-part = priced.takes_part
-found = price_elasticity(X[part], bought[part], log_price[part], priced.propensity[part])
+found = price_elasticity(X, bought, log_price, propensity)
 assert not isinstance(found, NotIdentified)
 print(
     f"slope {found.slope:.3f} +- {1.96 * found.error:.3f}, true {true:.3f}; elasticity {found.elasticity:.2f}"

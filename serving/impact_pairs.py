@@ -13,6 +13,7 @@ from data.manifest import MANIFEST_NAME, file_checksum
 from data.store import scan_batches
 from serving.batch_engine import PRICE_SCHEMA
 from serving.errors import ImpactError, PortfolioError
+from serving.experience import Rated
 from serving.reprice import (
     PricedBatch,
     inspect_portfolio,
@@ -86,7 +87,9 @@ def price_pairs(
         services = {code: side.service}
         counts, schema = inspect_portfolio(path, services, book.spec)
         total = counts[code]
-        key = side.service.product.profile.model_dump_json()
+        # Own claims are held against what a model expects; features are the same for all models.
+        rated = side.model_key if Rated.of(side.service) else ""
+        key = side.service.product.profile.model_dump_json() + rated
         if key not in histories:
             known = (book.spec, book.as_of, schema, total, book.withdrawn or {}, book.lake)
             histories[key] = read_histories(book.con, path, side.service, *known)
