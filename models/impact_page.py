@@ -7,7 +7,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from data.page import html_page
-from models.demand import NotIdentified
 from models.impact import LEAST_POLICIES
 from models.impact_pictures import causes_figure, segment_figures
 from models.report import STYLE, embedded_pictures
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import pandas as pd
+    from matplotlib.figure import Figure
 
-    from models.demand import Elasticity
+    from models.demand import Verdict
     from models.impact import Impact
     from pricing.product import Product
 
@@ -58,6 +58,10 @@ class Compared:
         Where demand was learned from, in words.
     renewal
         Whether prices are compared with the premium in force.
+    tested
+        Whether it is known which prices were tested.
+    picture
+        Slopes of acceptance; None where there is none.
     """
 
     product: Product
@@ -66,9 +70,11 @@ class Compared:
     portfolio: str
     as_of: datetime
     whole: str = ""
-    verdict: Elasticity | NotIdentified | None = None
+    verdict: Verdict | None = None
     source: str = ""
     renewal: bool = False
+    tested: bool = True
+    picture: Figure | None = None
 
 
 def impact_page(impact: Impact, about: Compared, falls: pd.DataFrame, rises: pd.DataFrame) -> str:
@@ -257,8 +263,8 @@ def _demand(impact: Impact, about: Compared) -> str:
             "<p><b>No demand model was given</b>: everything on this page is at the volume of the book. "
             "Hint: --demand lake, or --demand FILE with a price test.</p>"
         )
-    picture = embedded_pictures([verdict.figure()])
-    if isinstance(verdict, NotIdentified):
+    picture = "" if about.picture is None else embedded_pictures([about.picture])
+    if not verdict.identified:
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in verdict.reasons)
         return (
             f"<p><b>The elasticity is not identified</b> by {escape(about.source)}, so no volume and no "
@@ -272,12 +278,17 @@ def _demand(impact: Impact, about: Compared) -> str:
         rows.append((shown, *texts, f"{new / old - 1:+.2%}" if old > 0 else ""))
     policies, outside = float(demand.loc["policies", "new"]), float(demand.loc["outside", "new"])
     base = "premium in force" if about.renewal else "old price"
+    reach = (
+        f"{outside:,.0f} ({outside / policies:.1%}) move further from the {base} than any price that was "
+        "tested: for those demand is an extrapolation."
+        if about.tested
+        else f"how many move further from the {base} than the tested prices is not known."
+    )
+    slope = verdict.slopes["controlled"]
     return (
         _table(("", "Old", "New", "Change"), rows)
-        + f"<p>Learned from {escape(about.source)}; elasticity {verdict.elasticity:.2f}. Of {policies:,.0f} "
-        f"policies, {outside:,.0f} ({outside / policies:.1%}) move further from the {base} than any price "
-        "that was tested: for those demand is an extrapolation. Claims are the new side's on both sides.</p>"
-        + picture
+        + f"<p>Learned from {escape(about.source)}; acceptance changes by {slope:+.3f} per unit of log "
+        f"price. Of {policies:,.0f} policies, {reach} Claims are the new side's on both sides.</p>{picture}"
     )
 
 

@@ -16,7 +16,7 @@ from serving.clock import wall_clock
 from serving.compose import find_product
 from serving.console import count_bar, refusals
 from serving.impact import PAGE, measure_impact
-from serving.impact_demand import LAKE, learn_demand
+from serving.impact_demand import find_demand
 from serving.impact_pairs import Book
 from serving.jobs import withdrawn_consents
 from serving.reprice import portfolio_products
@@ -26,7 +26,10 @@ from serving.sides import FORMS, open_sides
 console = Console()
 
 _Demand = Annotated[
-    str | None, typer.Option(help="Price tests of the `lake`, or a table with accepted and price_multiplier.")
+    str | None,
+    typer.Option(
+        help="Price tests of the `lake`, a table with accepted and price_multiplier, or a model (.json)."
+    ),
 ]
 _Renewal = Annotated[
     bool, typer.Option("--renewal", help="Multipliers of the table are new over last premium.")
@@ -60,8 +63,7 @@ def impact(
             known = None
             if demand is not None:
                 with console.status(f"demand from {demand}"):
-                    path = None if demand == LAKE else Path(demand)
-                    known = learn_demand(demand, product, con, path, renewal=renewal)
+                    known = find_demand(demand, product, con, renewal=renewal)
             book = Book(product, portfolio, spec, con, moment, settings.lake, withdrawn)
             with count_bar(console, "impact") as progress:
                 found = measure_impact(book, before, after, out, demand=known, progress=progress)

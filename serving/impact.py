@@ -198,4 +198,11 @@ def _compared(book: Book, splitter: Splitter, demand: BookDemand | None) -> Comp
     )
     if demand is None:
         return about
-    return replace(about, verdict=demand.verdict, source=demand.source, renewal=demand.renewal)
+    return replace(
+        about,
+        verdict=demand.verdict,
+        picture=demand.picture,
+        source=demand.source,
+        renewal=demand.renewal,
+        tested=demand.tested is not None,
+    )

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
 
-from models.demand import NotIdentified, SplineDemand, price_elasticity
+from models.demand import SplineDemand, Verdict, price_elasticity, read_demand
 from serving.errors import ImpactError
 from serving.tables import read_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import duckdb
     import pandas as pd
     import pyarrow as pa
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from models.demand import DemandModel, Elasticity
+    from models.demand import DemandModel
     from pricing.product import Product
 
     Array = NDArray[np.float64]
@@ -45,23 +45,26 @@ class BookDemand:
     verdict
         Whether the elasticity is identified.
     model
-        Fitted demand; None where it is not.
+        Fitted demand; it is used only where it is.
     factors
         Rating factors that it reads.
     renewal
         Whether multiplier 1 is the premium in force; else it is the old price.
     tested
-        Lowest and highest logarithm of the multipliers that it was learned from.
+        Lowest and highest logarithm of the multipliers that it was learned from; None where not known.
     source
         Where the rows came from, in words.
+    picture
+        Slopes of acceptance; None where only the verdict is known.
     """
 
-    verdict: Elasticity | NotIdentified
-    model: DemandModel | None
+    verdict: Verdict
+    model: DemandModel
     factors: tuple[str, ...]
     renewal: bool
-    tested: tuple[float, float]
+    tested: tuple[float, float] | None
     source: str
+    picture: Figure | None = None
 
     def totals(
         self, own: pa.RecordBatch, old: pa.RecordBatch, new: pa.RecordBatch, both: NDArray[np.int64]
@@ -78,8 +81,9 @@ class BookDemand:
         both
             Rows that have a price both ways.
         """
-        if self.model is None or not len(both):
+        if not self.verdict.identified or not len(both):
             return {}
+        low, high = self.tested or (-np.inf, np.inf)
         prices = [_minor(one, ("price_minor",), both) for one in (old, new)]
         base = _minor(own, ("premium_minor",), both) if self.renewal else prices[0]
         known = base > 0
@@ -90,7 +94,7 @@ class BookDemand:
             moved = np.log(price[known] / base[known])
             chance = self.model.predict_proba(frame, moved)[:, 1]
             costs = _minor(decided, EXPENSES, both)[known]
-            outside = (moved < self.tested[0]) | (moved > self.tested[1])
+            outside = (moved < low) | (moved > high)
             sides.append(
                 {
                     "policies": float(known.sum()),
@@ -103,6 +107,18 @@ class BookDemand:
                 }
             )
         return {name: (value, sides[1][name]) for name, value in sides[0].items()}
+
+
+def find_demand(
+    source: str, product: Product, con: duckdb.DuckDBPyConnection, *, renewal: bool
+) -> BookDemand:
+    """Give the demand that is named: `lake`, a stored model (.json) or a table of quotes."""
+    if source == LAKE:
+        return learn_demand(source, product, con, None, renewal=renewal)
+    path = Path(source)
+    if path.suffix == ".json":
+        return stored_demand(path, product, renewal=renewal)
+    return learn_demand(path.name, product, con, path, renewal=renewal)
 
 
 def learn_demand(
@@ -145,12 +161,25 @@ def learn_demand(
     accepted = frame["accepted"].to_numpy(dtype=np.float64)
     propensity = frame["propensity"].to_numpy(dtype=np.float64) if "propensity" in frame else None
     known = frame[list(factors)]
-    verdict = price_elasticity(known, accepted, moved, propensity)
-    model = None
-    if not isinstance(verdict, NotIdentified):
-        model = SplineDemand().fit(known, accepted, moved, propensity)
+    found = price_elasticity(known, accepted, moved, propensity)
+    model = SplineDemand().fit(known, accepted, moved, propensity)
     reached = (float(moved.min()), float(moved.max()))
-    return BookDemand(verdict, model, factors, renewal, reached, f"{len(frame):,} rows of {source}")
+    told = f"{len(frame):,} rows of {source}"
+    return BookDemand(Verdict.of(found), model, factors, renewal, reached, told, found.figure())
+
+
+def stored_demand(path: Path, product: Product, *, renewal: bool) -> BookDemand:
+    """Take a demand model as it was stored (see `StoredDemand`).
+
+    Raises
+    ------
+    ArtifactError, MismatchError
+        If it is damaged, or was made for another product file.
+    """
+    stored = read_demand(path)
+    stored.check_made_for(product)
+    factors = tuple(factor.name for factor in product.factors)
+    return BookDemand(stored.verdict, stored.model, factors, renewal, None, f"{path.name}: {stored.source}")
 
 
 def _tested(con: duckdb.DuckDBPyConnection, product: Product) -> pd.DataFrame:

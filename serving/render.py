@@ -8,7 +8,6 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from models.demand import NotIdentified
 from models.impact_page import cause_label
 from pricing.money import from_minor
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from data.ingest import IngestReport
     from data.simulate import SimulationSummary
     from models.audit import Period
-    from models.demand import Elasticity
+    from models.demand import Verdict
     from models.impact import Impact
     from models.promotion import Decision
     from models.scoring_table import ScoringSummary
@@ -277,11 +276,11 @@ def impact_table(impact: Impact, product: Product) -> RenderableType:
     return table
 
 
-def demand_sentence(impact: Impact, verdict: Elasticity | NotIdentified | None) -> str:
+def demand_sentence(impact: Impact, verdict: Verdict | None) -> str:
     """Say what the book is expected to sell and earn, or why that is not known."""
     if verdict is None:
         return "volume and profit: no demand model was given (--demand)"
-    if isinstance(verdict, NotIdentified):
+    if not verdict.identified:
         return "volume and profit: the elasticity is not identified: " + "; ".join(verdict.reasons)
     moved = {
         name: line["new"] / line["old"] - 1 for name, line in impact.demand.iterrows() if line["old"] > 0
@@ -289,7 +288,7 @@ def demand_sentence(impact: Impact, verdict: Elasticity | NotIdentified | None) 
     shown = ", ".join(
         f"{name} {moved[name]:+.2%}" for name in ("volume", "premium", "profit") if name in moved
     )
-    return f"expected under demand (elasticity {verdict.elasticity:.2f}): {shown}"
+    return f"expected under demand (slope {verdict.slopes['controlled']:+.3f} per log price): {shown}"
 
 
 def change_bands(changes: list[float]) -> Mapping[str, int]:

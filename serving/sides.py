@@ -12,7 +12,7 @@ from models.errors import MismatchError
 from models.fitted import inputs_hash
 from models.registry import Registry
 from pricing.plan import read_plan
-from serving.compose import find_product, load_services, product_plan
+from serving.compose import find_product, load_services, product_plan, read_products
 from serving.engine import InService
 from serving.errors import ImpactError, UnknownProductError
 from serving.reprice import TABLE
@@ -158,7 +158,7 @@ def open_sides(
 
 
 def find_plan(text: str, settings: Settings) -> RatingPlan:
-    """Read a plan by file, or by code and version from the folder of plans.
+    """Read a plan by file, or by code and version from the folder of plans, else from the archive.
 
     Raises
     ------
@@ -167,13 +167,30 @@ def find_plan(text: str, settings: Settings) -> RatingPlan:
     """
     named = re.fullmatch(r"([a-z0-9][a-z0-9_.-]*)@(\d+)", text)
     path = Path(text) if named is None else settings.plans / f"{named[1]}.toml"
+    if named is not None:
+        version = int(named[2])
+        filed = read_plan(path) if path.is_file() else None
+        if filed is not None and filed.version == version:
+            return filed
+        archived = _archived(named[1], version, settings)
+        if archived is not None:
+            return archived
+        if filed is not None:
+            raise ImpactError(f"{path} is version {filed.version} of {filed.code}, not {version}")
     if not path.is_file():
         kept = ", ".join(sorted(other.stem for other in settings.plans.glob("*.toml")))
         raise ImpactError(f"there is no rating plan {path}; allowed: a file, or CODE@VERSION of {kept}")
-    plan = read_plan(path)
-    if named is not None and plan.version != int(named[2]):
-        raise ImpactError(f"{path} is version {plan.version} of {plan.code}, not {named[2]}")
-    return plan
+    return read_plan(path)
+
+
+def _archived(code: str, version: int, settings: Settings) -> RatingPlan | None:
+    """Give an approved version of a plan, whose file may hold another one by now."""
+    registry = Registry(settings.registry)
+    for product in read_products(settings.products):
+        known = registry.plans.versions(product).get((code, version))
+        if known is not None:
+            return registry.archive.plan(known.hash)
+    return None
 
 
 def _open(

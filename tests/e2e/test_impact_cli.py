@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from data.manifest import file_checksum, read_manifest
+from models.demand import SplineDemand, StoredDemand, Verdict
 from models.registry import Registry
 from pricing.product import read_product
 from serving.cli import app
@@ -138,6 +139,10 @@ def table_of(folder: Path) -> pa.Table:
     return pq.read_table(folder / file.path)
 
 
+def page_of(folder: Path) -> str:
+    return (folder / "impact.html").read_text(encoding="utf-8")
+
+
 def causes_of(table: pa.Table) -> list[str]:
     return [n for n in table.column_names if n.startswith(("factor_", "follows_", "plan_"))]
 
@@ -161,7 +166,7 @@ def test_two_models_and_two_plans_add_up_to_the_change_of_every_policy(desk):
     assert np.array_equal(priced["change_minor"].to_numpy(), change)
     assert (priced["plan_margin_minor"].to_numpy() > 0).all()
     assert not priced["plan_risk_premium_minor"].to_numpy().any()
-    page = (folder / "impact.html").read_text(encoding="utf-8")
+    page = page_of(folder)
     assert "Age of the driver" in page
     assert "base64" in page
 
@@ -190,7 +195,7 @@ def test_prices_are_those_of_a_repricing_and_stored_ones_can_be_compared(desk):
     priced = theirs.filter(pc.is_valid(theirs["change_minor"]))
     total = np.sum([priced[name].to_numpy() for name in causes_of(theirs)], axis=0)
     assert np.array_equal(total, priced["change_minor"].to_numpy())
-    assert "Stored prices do not say" in (folder / "impact.html").read_text(encoding="utf-8")
+    assert "Stored prices do not say" in page_of(folder)
     other = desk.root / "other.parquet"
     pq.write_table(desk.policies().slice(0, 20), other)
     told, _ = desk.impact(*(f"prices={path}" for path in stored), book=other, code=1)
@@ -228,7 +233,7 @@ def test_policies_that_leave_the_filed_corridor_are_named_with_the_reason(desk):
     narrow = desk.plan("narrow", ('highest = "6000.00"', 'highest = "700.00"'))
     told, folder = desk.impact("model=motor_fr@1", f"model=motor_fr@1,{narrow}", out="narrow_out")
     assert "quoted before, referred now" in told
-    page = (folder / "impact.html").read_text(encoding="utf-8")
+    page = page_of(folder)
     assert "price_outside_corridor" in page
     lost = pc.equal(table_of(folder)["new_codes"], "price_outside_corridor")
     assert 0 < pc.sum(lost).as_py() < ROWS
@@ -248,8 +253,18 @@ def test_a_price_test_gives_volume_and_profit_or_says_why_not(desk):
     told, folder = desk.impact(
         "model=motor_fr@1", "model=motor_fr@2", "--demand", str(tested), out="with_demand"
     )
-    assert "expected under demand (elasticity" in told
-    assert "Expected profit" in (folder / "impact.html").read_text(encoding="utf-8")
+    assert "expected under demand (slope -" in told
+    assert "Expected profit" in page_of(folder)
+    known = pa.table(columns).to_pandas()
+    model = SplineDemand().fit(known, rng.random(size) < chance, np.log(multiplier))
+    verdict = Verdict(True, False, (), {"controlled": -1.4}, 1.0, size)
+    stored = desk.root / "demand.json"
+    StoredDemand("motor_fr", desk.product.hash, "price test", model, verdict, {}).save(stored)
+    told, folder = desk.impact(
+        "model=motor_fr@1", "model=motor_fr@2", "--demand", str(stored), "--renewal", out="stored_demand"
+    )
+    assert "expected under demand (slope -1.400" in told
+    assert "from the premium in force than the tested prices is not known" in page_of(folder)
     flat = desk.root / "flat.parquet"
     pq.write_table(
         pa.table(columns | {"price_multiplier": multiplier, "accepted": rng.random(size) < 0.5}), flat
@@ -258,7 +273,7 @@ def test_a_price_test_gives_volume_and_profit_or_says_why_not(desk):
         "model=motor_fr@1", "model=motor_fr@2", "--demand", str(flat), out="flat_demand"
     )
     assert "the elasticity is not identified" in told
-    assert "Expected profit" not in (folder / "impact.html").read_text(encoding="utf-8")
+    assert "Expected profit" not in page_of(folder)
 
 
 def test_what_cannot_be_compared_is_refused_and_leaves_the_old_result(desk):

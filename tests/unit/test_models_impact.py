@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import data
-from models.demand import Elasticity, NotIdentified
+from models.demand import Verdict
 from models.errors import TrainingDataError
 from models.impact import ImpactCollector
 from models.impact_page import Compared, cause_label, impact_page
@@ -119,13 +119,8 @@ def test_the_page_fetches_nothing_and_escapes_what_it_is_given():
     assert "Policies not quoted before, now quoted" in text
 
 
-SLOPES = pd.DataFrame(
-    {"slope": [-0.5], "error": [0.1], "low": [-0.7], "high": [-0.3], "elasticity": [-1.0]}, index=["dml"]
-)
-
-
 def test_the_page_gives_no_volume_where_the_elasticity_is_not_identified():
-    verdict = NotIdentified(SLOPES, 0.02, 500, 0.95, ("2 % of the price variance is left",))
+    verdict = Verdict(False, False, ("2 % of the price variance is left",), {"controlled": 0.1}, 0.02, 500)
     text = page(collected().result(), verdict=verdict, source="500 rows of a file")
     assert "not identified" in text
     assert "2 % of the price variance is left" in text
@@ -141,7 +136,8 @@ def test_the_page_gives_volume_and_profit_where_it_is():
         )  # fmt: skip
     impact = collector.result()
     assert impact.demand.loc["profit"].tolist() == [600, 520]
-    verdict = Elasticity(SLOPES, 0.9, 500, 0.95, -0.5, 0.1, -1.0, 0.8, 0.1)
+    verdict = Verdict(True, False, (), {"controlled": -0.5}, 0.9, 500)
     text = page(impact, verdict=verdict, source="500 rows")
     assert "Expected profit" in text
     assert "10 (50.0%) move further from the old price" in text
+    assert "is not known" in page(impact, verdict=verdict, source="a file", tested=False)

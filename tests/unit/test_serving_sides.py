@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ImpactError
+from serving.plan_jobs import approve_plan
 from serving.settings import Settings
 from serving.sides import SideSpec, find_plan, parse_side
 
@@ -37,10 +38,23 @@ def test_other_forms_are_refused(text, words):
         parse_side(text)
 
 
-def test_plans_are_found_by_code_and_version():
-    settings = Settings()
+def test_plans_are_found_by_code_and_version(tmp_path):
+    settings = Settings(lake=tmp_path)
     assert find_plan("motor-2026-01@1", settings).code == "motor-2026-01"
     with pytest.raises(ImpactError, match="is version 1 of motor-2026-01, not 9"):
         find_plan("motor-2026-01@9", settings)
     with pytest.raises(ImpactError, match=r"no rating plan.*motor-2026-01"):
         find_plan("motor-2031@1", settings)
+
+
+def test_an_approved_version_is_found_in_the_archive_when_its_file_has_moved_on(tmp_path):
+    plans = tmp_path / "plans"
+    plans.mkdir()
+    text = (Settings().plans / "motor-2026-01.toml").read_text(encoding="utf-8")
+    (plans / "motor-2026-01.toml").write_text(f'author = "A. Author"\n{text}', encoding="utf-8")
+    settings = Settings(lake=tmp_path / "lake", plans=plans)
+    approve_plan(settings, "motor-2026-01", by="B. Approver")
+    moved_on = text.replace("version = 1", "version = 2").replace('margin = "0.05"', 'margin = "0.06"')
+    (plans / "motor-2026-01.toml").write_text(moved_on, encoding="utf-8")
+    assert find_plan("motor-2026-01@1", settings).margin == "0.05"
+    assert find_plan("motor-2026-01@2", settings).margin == "0.06"
