@@ -68,8 +68,10 @@ def wide_test(market: Demand) -> Experiment:
     )
     text = (
         'name = "benchmark"\nversion = 1\nproduct = "return_freight"\nplan = "p"\nfiling = "f"\n'
+        'author = "a"\n'
         'unit = "customer"\nstart = 2026-01-01\nend = 2026-02-01\npremium_effect_cap = "0.500000"\n'
         f'least_share = "0.0005"\n[corridor]\nlowest = "{prices[0]:.2f}"\nhighest = "{prices[-1]:.2f}"\n'
+        "[power]\nconversion = 0.5\nslope = -4.0\nslope_error = 0.1\n"
         '[stop]\nmeasure = "conversion"\nalpha = 0.05\nlargest_loss = 0.5\nspread = 0.5\nquotes = 20_000\n'
     )
     return parse_experiment(text + cells, "benchmark")

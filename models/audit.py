@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-Action = Literal["proposed", "refused", "insufficient_evidence", "approved", "in_service", "retired"]
+Action = Literal[
+    "proposed", "refused", "insufficient_evidence", "approved", "in_service", "retired", "shares", "stopped"
+]
 STANDS_STILL = timedelta(minutes=1)
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS audit (
@@ -122,7 +124,7 @@ class AuditLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Write entries, all or none.
@@ -133,7 +135,7 @@ class AuditLog:
             If an entry is older than the last one of its product: the past is closed. A clock that was set
             back by up to a minute is taken to stand still.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as con, con:
             con.executescript(SCHEMA)
             con.execute("BEGIN IMMEDIATE")
@@ -152,7 +154,7 @@ class AuditLog:
 
     def entries(self, product: str, version: str | None = None) -> list[Entry]:
         """Give all entries of a product, or of one version of it, oldest first."""
-        if not self._path.exists():
+        if not self.path.exists():
             return []
         with self._open() as con:
             rows = con.execute(
@@ -187,7 +189,7 @@ class AuditLog:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         # Autocommit: transactions are begun by hand, so that the look at the last entry is part of them.
-        with closing(sqlite3.connect(self._path, timeout=30.0, isolation_level=None)) as con:
+        with closing(sqlite3.connect(self.path, timeout=30.0, isolation_level=None)) as con:
             con.execute("PRAGMA synchronous = FULL")
             yield con
 

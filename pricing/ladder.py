@@ -17,7 +17,7 @@ cannot lift it above them. Where they contradict the minimum premium or each oth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -105,13 +105,15 @@ class PriceInputs:
         Raises
         ------
         ValueError
-            If a table has no relativity, or the cover amount is missing.
+            If a table has no relativity, or cover amount or choice of the price policy are missing.
         """
         tables = len(plan.relativities or ())
         if len(self.relativities) != tables:
             raise ValueError(f"{plan.code} has {tables} tables, found {len(self.relativities)} relativities")
         if plan.cover_cap is not None and self.cover_minor is None:
             raise ValueError(f"{plan.code} caps the price by the cover amount, which is not given")
+        if plan.price_policy is not None and self.price_policy is None:
+            raise ValueError(f"{plan.code} names a price policy, whose multiplier is not given")
 
     def take(self, rows: NDArray[np.int64]) -> PriceInputs:
         """Give some rows of columns; what is the same for all rows stays."""
@@ -350,17 +352,98 @@ def build_ladder(
     """
     terms = plan.terms(channel, sub_channel)
     inputs.check(plan)
+    totals = _loaded_one(inputs, terms)
+    totals += _net(totals[-1][1], inputs, terms)
+    totals += _capped(totals[-1][1], inputs, terms)
+    price = int(_price(totals[-1][1], terms))
+    _check_price(price, totals[-2][1], inputs, plan, terms)
+    return Ladder(tuple(Step(name, int(minor)) for name, minor in _steps(totals, price)), price)
+
+
+def _loaded_one(inputs: PriceInputs, terms: ChannelTerms) -> Totals:
     premium = inputs.risk_premium_minor
     if not 0.0 < premium <= LARGEST_NET_MICROS / MILLION:
         raise _unusable(premium, terms)
     totals = _loaded(round(float(premium) * MILLION), inputs, terms)
     if not 0 < totals[-1][1] <= terms.largest_risk_micros:
         raise _unusable(premium, terms)
-    totals += _net(totals[-1][1], inputs, terms)
-    totals += _capped(totals[-1][1], inputs, terms)
-    price = int(ROUNDING[terms.mode](totals[-1][1], terms.unit_micros)) * terms.unit_minor
-    _check_price(price, totals[-2][1], inputs, plan, terms)
-    return Ladder(tuple(Step(name, int(minor)) for name, minor in _steps(totals, price)), price)
+    return totals
+
+
+def _loaded_columns(inputs: PriceInputs, terms: ChannelTerms) -> tuple[Totals, NDArray[np.bool_]]:
+    """Totals of columns, and which rows can be priced; what cannot goes on as one unit, within int64."""
+    premium = np.asarray(inputs.risk_premium_minor)
+    usable = (premium > 0.0) & (premium <= LARGEST_NET_MICROS / MILLION)
+    totals = _loaded(np.rint(np.where(usable, premium, 1.0) * MILLION).astype(np.int64), inputs, terms)
+    name, loaded = totals[-1]
+    usable &= (loaded > 0) & (loaded <= terms.largest_risk_micros)
+    totals[-1] = (name, np.where(usable, loaded, MILLION))
+    return totals, usable
+
+
+@dataclass(frozen=True)
+class OfferBasis:
+    """What price policy and price test multiply, and how far they may go: of one risk, or columns.
+
+    Attributes
+    ----------
+    net_micros
+        Net premium after the minimum, before policy and test, millionths of a minor unit.
+    cost_micros
+        Loaded risk premium and fixed expense, millionths.
+    lowest_minor, highest_minor
+        Prices that corridor, minimum premium and caps allow.
+    new_lowest_minor, new_highest_minor
+        The same of new business, which no renewal cap bounds.
+    terms
+        Of the channel.
+    """
+
+    net_micros: Integers
+    cost_micros: Integers
+    lowest_minor: Integers
+    highest_minor: Integers
+    new_lowest_minor: Integers
+    new_highest_minor: Integers
+    terms: ChannelTerms
+
+    def allows(self, multiplier: Integers, *, new_business: bool = False) -> bool | NDArray[np.bool_]:
+        """Say whether a multiplier (millionths) gives a price that nothing would bound or refuse."""
+        lowest = self.new_lowest_minor if new_business else self.lowest_minor
+        highest = self.new_highest_minor if new_business else self.highest_minor
+        net = _times(self.net_micros, multiplier)
+        price = _price(net + multiply_divide(net, self.terms.tax, MILLION), self.terms)
+        return (net >= self.terms.minimum_micros) & (price >= lowest) & (price <= highest)
+
+
+def _price(gross: Integers, terms: ChannelTerms) -> Integers:
+    return ROUNDING[terms.mode](gross, terms.unit_micros) * terms.unit_minor
+
+
+def offer_basis(inputs: PriceInputs, terms: ChannelTerms) -> OfferBasis:
+    """Give what the multipliers of an offer act on; a policy that is set already counts as part of it.
+
+    Raises
+    ------
+    TechnicalPremiumError
+        If the premium of one risk cannot be priced; rows of columns go on as one unit, and are refused later.
+    """
+    if isinstance(inputs.risk_premium_minor, np.ndarray):
+        loaded = _loaded_columns(inputs, terms)[0][-1][1]
+    else:
+        loaded = _loaded_one(inputs, terms)[-1][1]
+    net = _net(loaded, replace(inputs, price_test=None), terms)[-1][1]
+    lowest, highest = price_bounds(inputs, terms)
+    new_lowest, new_highest = price_bounds(replace(inputs, expiring_minor=0), terms)
+    return OfferBasis(
+        net,
+        loaded + terms.fixed_micros,
+        at_least(lowest, terms.lowest_minor),
+        at_most(highest, terms.highest_minor),
+        at_least(new_lowest, terms.lowest_minor),
+        at_most(new_highest, terms.highest_minor),
+        terms,
+    )
 
 
 def _unusable(premium: object, terms: ChannelTerms) -> TechnicalPremiumError:
@@ -418,14 +501,10 @@ def build_ladders(
     terms = plan.terms(channel, sub_channel)
     inputs.check(plan)
     premium = np.asarray(inputs.risk_premium_minor)
-    usable = (premium > 0.0) & (premium <= LARGEST_NET_MICROS / MILLION)
-    totals = _loaded(np.rint(np.where(usable, premium, 1.0) * MILLION).astype(np.int64), inputs, terms)
-    loaded = totals[-1][1]
-    usable &= (loaded > 0) & (loaded <= terms.largest_risk_micros)
-    # What cannot be priced goes on as one unit, so that it cannot leave int64.
-    totals += _net(np.where(usable, loaded, MILLION), inputs, terms)
+    totals, usable = _loaded_columns(inputs, terms)
+    totals += _net(totals[-1][1], inputs, terms)
     totals += _capped(totals[-1][1], inputs, terms)
-    price = ROUNDING[terms.mode](totals[-1][1], terms.unit_micros) * terms.unit_minor
+    price = _price(totals[-1][1], terms)
     lowest, highest = price_bounds(inputs, terms)
     refused = {
         TechnicalPremiumError.kind: ~usable,

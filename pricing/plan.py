@@ -130,6 +130,24 @@ class Rounding(Frozen):
     mode: Literal["half_even", "half_up", "up"] = "half_even"
 
 
+class PolicyFile(Frozen):
+    """A price policy of the optimiser that chooses a multiplier of each price (docs/optimiser.md).
+
+    Attributes
+    ----------
+    file
+        Its file in the folder `policies` beside the plan.
+    sha256
+        Checksum of the file's content: the policy is approved with the plan.
+    mode
+        How the policy chooses; it must be that of the file.
+    """
+
+    file: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,80}\.json$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    mode: Literal["group", "individual"]
+
+
 class Corridor(Frozen):
     """Lowest and highest price that is filed, tax included, major units."""
 
@@ -163,6 +181,8 @@ class RatingPlan(Frozen):
         Net of tax, major units.
     renewal_cap, cover_cap
         Bounds of the price from the expiring premium and from what the cover pays.
+    price_policy
+        Policy of the optimiser that moves the price; absent: prices by cost alone.
     rounding, corridor
         How the price is rounded, and what is filed.
     """
@@ -188,6 +208,7 @@ class RatingPlan(Frozen):
     maximum_premium: Amount | None = None
     renewal_cap: RenewalCap | None = None
     cover_cap: CoverCap | None = None
+    price_policy: PolicyFile | None = None
     rounding: Rounding
     corridor: Corridor
 
@@ -342,6 +363,7 @@ _LATER_KEYS = (
     "maximum_premium",
     "renewal_cap",
     "cover_cap",
+    "price_policy",
 )
 
 

@@ -14,12 +14,14 @@ from pricing.ladder import LARGEST_EXPIRING_MINOR, STEP_NAMES, build_ladders, se
 from serving.batch_inputs import batch_inputs
 from serving.engine import refusal
 from serving.experience import class_encoding, relativities_of
+from serving.offers import offer_many, rated_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from pricing.experiments import CellShares
     from pricing.product import Product
     from pricing.rules import Rule
     from serving.batch_inputs import Sales
@@ -51,6 +53,8 @@ def decide_batch(
     batch: pa.RecordBatch,
     sales: Sales,
     ids: Mapping[str, pa.Array] | None = None,
+    shares: CellShares | None = None,
+    customers: pa.Array | None = None,
 ) -> pa.RecordBatch:
     """Price every row of a batch.
 
@@ -65,6 +69,8 @@ def decide_batch(
         How each row is sold; a channel or sub-channel that the plan lacks refuses the row.
     ids
         By name, the ids whose history the product prices; a null refuses the row.
+    shares, customers
+        Of the price test that runs, and who asks by row; a row without a customer takes no part.
 
     Returns
     -------
@@ -86,9 +92,19 @@ def decide_batch(
     inputs = batch_inputs(service.product, service.plan, batch, premium, sales, experience)
     columns = {name: np.zeros(size, dtype=np.int64) for name in PRICE_SCHEMA.names[3:]}
     outlets = sales.outlets
+    rated = None if service.policy is None else rated_frame(service.product, batch)
     for outlet in service.plan.outlets:
         own = np.flatnonzero(scored & np.array([each == outlet for each in outlets], dtype=bool))
-        ladders = build_ladders(inputs.take(own), service.plan, *outlet)
+        offered = offer_many(
+            service.plan,
+            service.policy,
+            inputs.take(own),
+            outlet,
+            None if rated is None else rated.take(own),
+            shares,
+            None if customers is None else customers.take(pa.array(own)),
+        )
+        ladders = build_ladders(offered, service.plan, *outlet)
         owed = settle(ladders.price_minor, service.plan.terms(*outlet))
         columns["price_minor"][own] = ladders.price_minor
         columns["tax_due_minor"][own] = owed.tax_minor

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pricing.errors import RiskProblem
     from pricing.factors import CategoryFactor
     from pricing.integers import Integers
     from pricing.plan import RatingPlan
@@ -87,7 +88,7 @@ def batch_inputs(
     else:
         factor = factors[plan.cover_cap.factor]
         assert isinstance(factor, NumberFactor)  # noqa: S101 - the plan was held against the product
-        amounts = _rated(factor, batch.column(factor.name)) * 10 ** exponent(plan.currency)
+        amounts = rated_numbers(factor, batch.column(factor.name)) * 10 ** exponent(plan.currency)
         cover = np.rint(np.nan_to_num(amounts)).astype(np.int64)
     return PriceInputs(
         premium,
@@ -103,16 +104,24 @@ def _relativities(
 ) -> NDArray[np.int64]:
     """Give what one table makes of each row; what is no valid value of the factor is refused elsewhere."""
     if isinstance(factor, NumberFactor):
-        return table.of_numbers(_rated(factor, column))
-    encoded = column.dictionary_encode()
-    levels = [factor.read(value) for value in encoded.dictionary.to_pylist()] + [factor.read(None)]
+        return table.of_numbers(rated_numbers(factor, column))
+    levels, place = rated_levels(factor, column)
     known = [table.relativity(level) if isinstance(level, str) else 0 for level in levels]
-    place = encoded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)
     found: NDArray[np.int64] = np.array(known, dtype=np.int64)[place]
     return found
 
 
-def _rated(factor: NumberFactor, column: pa.Array) -> NDArray[np.float64]:
+def rated_levels(
+    factor: CategoryFactor, column: pa.Array
+) -> tuple[list[str | RiskProblem], NDArray[np.int64]]:
+    """Give the levels that are rated, or why not, and the place of each row among them."""
+    encoded = column.dictionary_encode()
+    levels = [factor.read(value) for value in encoded.dictionary.to_pylist()] + [factor.read(None)]
+    place = encoded.indices.fill_null(len(levels) - 1).to_numpy(zero_copy_only=False)
+    return levels, place
+
+
+def rated_numbers(factor: NumberFactor, column: pa.Array) -> NDArray[np.float64]:
     """Give the numbers that are rated: within the factor's bounds, NaN where not known."""
     values = pc.cast(column, pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
     rated: NDArray[np.float64] = np.clip(values, factor.minimum, factor.maximum)

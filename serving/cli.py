@@ -46,6 +46,7 @@ from serving.jobs import (
     train_product,
     withdrawn_consents,
 )
+from serving.price_tests import open_price_tests
 from serving.reprice import reprice as reprice_portfolio
 from serving.settings import Settings
 from serving.wire import LARGEST_INTEGER, QuoteRequest, RecommendationRequest
@@ -262,6 +263,7 @@ def reprice(
                 moment,
                 lake=settings.lake,
                 withdrawn=withdrawn,
+                tests=open_price_tests(settings),
                 progress=progress,
             )
         console.print(render.reprice_table(summary))

@@ -6,11 +6,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from features.load import default_spec
-from models.errors import ArtifactError, PlanStateError
+from models.errors import ArtifactError, DemandError, PlanStateError, PriceTestError
 from models.experience import check_counted_once
 from models.registry import Registry
 from models.segments import read_segments
-from pricing.errors import DefinitionError, PlanNotEffectiveError, nearest
+from pricing.errors import BookError, DefinitionError, PlanNotEffectiveError, nearest
 from pricing.plan import plan_on, read_plan
 from pricing.product import Product, read_product
 from serving.clock import wall_clock
@@ -19,6 +19,8 @@ from serving.errors import StoreError, UnknownProductError
 from serving.experience import Rated, rated_products
 from serving.history import HistoryStore
 from serving.live import LiveStore
+from serving.offers import read_policies
+from serving.price_tests import open_price_tests
 from serving.quotes import QuoteStore
 from serving.service import QuoteService
 from serving.snapshot import Snapshots
@@ -33,6 +35,18 @@ if TYPE_CHECKING:
     from pricing.plan import RatingPlan
     from serving.clock import Clock
     from serving.settings import Settings
+
+
+# What keeps one product out of service, and no other.
+UNUSABLE = (
+    ArtifactError,
+    BookError,
+    DefinitionError,
+    DemandError,
+    PlanNotEffectiveError,
+    PlanStateError,
+    PriceTestError,
+)
 
 
 def read_products(folder: Path) -> dict[str, Product]:
@@ -58,7 +72,10 @@ def product_plan(product: Product, folder: Path, code: str | None = None) -> Rat
     Raises
     ------
     DefinitionError
-        If the plan is missing, made for another product or currency, or does not fit its factors.
+        If the plan is missing, made for another product or currency, or does not fit its factors; or if the
+        price policy that it names is (see `read_policy`).
+    BookError, DemandError
+        If that policy is damaged, or rests on an elasticity that is not identified.
     """
     path = folder / f"{code or product.plan}.toml"
     if not path.is_file():
@@ -68,6 +85,7 @@ def product_plan(product: Product, folder: Path, code: str | None = None) -> Rat
     problems = plan.product_problems(product)
     if problems:
         raise DefinitionError(path.name, problems)
+    read_policies([plan], product, folder)
     return plan
 
 
@@ -141,6 +159,7 @@ def load_services(
     """
     registry = Registry(settings.registry)
     moment = day or wall_clock(settings.clock)().date()
+    tests = open_price_tests(settings)
     services: dict[str, InService] = {}
     out_of_service: dict[str, str] = {}
     for code, product in read_products(settings.products).items():
@@ -152,12 +171,14 @@ def load_services(
                 continue
             plans = active_plans(product, settings.plans, registry.plans)
             plan = _current_or_next(plans, moment)
-        except (ArtifactError, DefinitionError, PlanStateError, PlanNotEffectiveError) as error:
+            policies = read_policies(plans, product, settings.plans)
+            tests.check(code)
+        except UNUSABLE as error:
             out_of_service[code] = str(error)
             continue
         registry.archive.keep(product, *plans)
         services[code] = InService(
-            product, plan, promoted.bundle, promoted.version, promoted.artifact_hash, plans
+            product, plan, promoted.bundle, promoted.version, promoted.artifact_hash, plans, policies
         )
     return services, out_of_service
 
@@ -203,6 +224,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         live=live,
         quotes=QuoteStore(settings.quotes),
         clock=clock,
+        tests=open_price_tests(settings),
     )
     service.forget_known()
     return service

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from pricing.errors import NoPriceError
@@ -10,6 +10,7 @@ from pricing.ladder import PriceInputs, build_ladder
 from pricing.plan import plan_on
 from pricing.rules import Outcome, failed_rules
 from serving.experience import model_risk, relativity_of
+from serving.offers import offer_one
 from serving.texts import REFERRAL_TEXTS
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pricing.plan import RatingPlan
     from pricing.product import Product
     from pricing.rules import Fact
+    from serving.offers import Asking, LivePolicy, Offer
 
 REFERRALS = {
     "technical_premium": "risk_premium_unusable",
@@ -46,6 +48,8 @@ class InService:
         Version of the model in the registry, and sha256 of its artifact.
     plans
         All active plans of the product, each of which prices in its time; `plan` alone when empty.
+    policies
+        Price policies that its plans name, by checksum of the file.
     """
 
     product: Product
@@ -54,6 +58,7 @@ class InService:
     model_version: str
     model_hash: str
     plans: tuple[RatingPlan, ...] = ()
+    policies: Mapping[str, LivePolicy] = field(default_factory=dict)
 
     def on(self, day: date) -> InService:
         """Give what prices on a day.
@@ -65,6 +70,12 @@ class InService:
         """
         plan = plan_on(self.plans or (self.plan,), day)
         return self if plan is self.plan else replace(self, plan=plan)
+
+    @property
+    def policy(self) -> LivePolicy | None:
+        """Price policy of the plan; None where it names none."""
+        named = self.plan.price_policy
+        return None if named is None else self.policies[named.sha256]
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,8 @@ class Decision:
         What the price was built from; None for a declined risk.
     own
         Own history that counted; None where the product keeps none, or it was not looked at.
+    offer
+        What price policy and price test did; None for a declined risk.
     """
 
     status: Status
@@ -108,6 +121,7 @@ class Decision:
     ladder: Ladder | None
     inputs: PriceInputs | None = None
     own: OwnHistory | None = None
+    offer: Offer | None = None
 
 
 def decide(
@@ -117,6 +131,7 @@ def decide(
     facts: Mapping[str, Fact],
     sale: Sale,
     own: OwnHistory | None = None,
+    tested: Asking | None = None,
 ) -> Decision:
     """Apply the rules, score the risk and build its price.
 
@@ -135,6 +150,8 @@ def decide(
     own
         Own history of the customer or the seller, where the product keeps it; absent, it counts as the
         average.
+    tested
+        Price test of the product that runs, and who asks; None when none runs.
 
     Raises
     ------
@@ -147,13 +164,15 @@ def decide(
         return Decision("declined", outcomes, None, None)
     scored = service.bundle.score_one(model_risk(service.product, risk), profile)
     inputs = price_inputs(service, risk, scored, sale, own)
+    outlet = (sale.channel, sale.sub_channel)
+    inputs, offer = offer_one(service.plan, service.policy, inputs, outlet, risk, tested)
     try:
         ladder = build_ladder(inputs, service.plan, sale.channel, sale.sub_channel)
     except NoPriceError as error:
-        return Decision("referred", (*outcomes, refusal(error.kind)), scored, None, inputs, own)
+        return Decision("referred", (*outcomes, refusal(error.kind)), scored, None, inputs, own, offer)
     if outcomes:
-        return Decision("referred", outcomes, scored, None, inputs, own)
-    return Decision("quoted", (), scored, ladder, inputs, own)
+        return Decision("referred", outcomes, scored, None, inputs, own, offer)
+    return Decision("quoted", (), scored, ladder, inputs, own, offer)
 
 
 def price_inputs(

@@ -4,6 +4,7 @@ ServingError
 ├── UnknownProductError      no such product is in service
 ├── UnknownQuoteError        no quote has this id
 ├── UnknownCustomerError     the serving store has never heard of this customer
+├── UnknownPriceTestError    no file declares a price test of this name
 ├── UnknownPurposeError      no source of features has this purpose
 ├── MissingEntityError       the product's profile needs a customer or seller that was not named
 ├── NoChampionError          no model of the product has been promoted
@@ -48,6 +49,10 @@ class UnknownQuoteError(ServingError):
 
 class UnknownCustomerError(ServingError):
     """The serving store has never heard of this customer."""
+
+
+class UnknownPriceTestError(ServingError):
+    """No file declares a price test of this name."""
 
 
 class UnknownPurposeError(ServingError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from models.tariff.proposal import tariff_of, tariff_rows
 from models.tariff.tariff import Source
 from models.versions import judge_bundles
 from pricing.ladder import build_ladders
+from pricing.plan import MILLION
 from serving.batch_inputs import Sales, batch_inputs
 from serving.compose import find_product, product_plan
 from serving.tables import product_table
@@ -198,6 +199,8 @@ def _prices(
     for model in (old, filed.bundle.model):
         premium = model.risk_premium(judged.matrix)
         inputs = batch_inputs(product, plan, batch, premium, Sales([outlet[0]] * rows))
+        if plan.price_policy is not None:  # what is filed is the price by cost; the policy moves from there
+            inputs = replace(inputs, price_policy=MILLION)
         prices.append(build_ladders(inputs, plan, *outlet).price_minor.astype(np.float64))
     both = (prices[0] > 0) & (prices[1] > 0)
     return prices[0][both], prices[1][both], {name: banded(factors[name][both]) for name in factors}

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from serving.errors import UnknownQuoteError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -163,6 +163,14 @@ class QuoteStore:
             if quote not in rows or seal != _seal(before, rows[quote]):
                 return "changed"
         return "unchanged"
+
+    def of_product(self, product: str) -> Iterator[QuoteRecord]:
+        """Give the quotes of a product, oldest first."""
+        query = select(QUOTES).where(QUOTES.c.product == product).order_by(QUOTES.c.created_at)
+        with self._engine.connect().execution_options(yield_per=1000) as connection:
+            for row in connection.execute(query):
+                fields = row._asdict()
+                yield QuoteRecord(body=json.loads(fields.pop("record")), **fields)
 
     def close(self) -> None:
         """Give the file back."""

@@ -23,7 +23,7 @@ from serving.experience import RELATIVITY, Rated, priced_keys
 from serving.results import draft_of, publish, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.spec import FeatureSpec
+    from pricing.experiments import CellShares
     from serving.engine import InService
+    from serving.price_tests import PriceTests
 
 BATCH_ROWS = 65_536
 CARRIED = {
@@ -117,6 +119,7 @@ def reprice(
     *,
     lake: Path | None = None,
     withdrawn: Mapping[str, Collection[int]] | None = None,
+    tests: PriceTests | None = None,
     progress: Callable[[int, int], None] | None = None,
     batch_rows: int = BATCH_ROWS,
 ) -> RepriceSummary:
@@ -140,6 +143,8 @@ def reprice(
         Where fitted features are stored; needed only where a product reads some.
     withdrawn
         By purpose, the customers who have withdrawn their consent: their features for it are null.
+    tests
+        Price tests: one that runs at `as_of` prices as it does in a quote; None when there are none.
     progress
         Told rows done and rows in all.
 
@@ -157,13 +162,14 @@ def reprice(
         code: read_histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {}, lake)
         for code, rows in product_rows.items()
     }
+    shares = running_shares(tests, [services[code] for code in product_rows], as_of)
     out.mkdir(parents=True, exist_ok=True)
     sweep(out, TABLE)
     draft = draft_of(out, TABLE)
     summary = RepriceSummary()
     try:
         with open_writer(draft, _result_schema()) as writer:
-            for priced in price_batches(portfolio, services, spec, histories, batch_rows):
+            for priced in price_batches(portfolio, services, spec, histories, batch_rows, shares):
                 batch = _result(priced)
                 writer.write_batch(batch)
                 summary.add(batch, services[batch.column("product")[0].as_py()].product.currency)
@@ -173,6 +179,14 @@ def reprice(
     finally:
         draft.unlink(missing_ok=True)
     return summary
+
+
+def running_shares(
+    tests: PriceTests | None, services: Iterable[InService], as_of: datetime
+) -> dict[str, CellShares]:
+    """Give the shares of the test that runs on each product, by code; no entry where none does."""
+    found = {one.product.code: tests.at(one.plan, as_of) for one in services} if tests else {}
+    return {code: shares for code, shares in found.items() if shares is not None}
 
 
 def read_prices(out: Path) -> pa.Table:
@@ -396,6 +410,7 @@ def price_batches(
     spec: FeatureSpec,
     histories: Mapping[str, pa.Table],
     batch_rows: int = BATCH_ROWS,
+    shares: Mapping[str, CellShares] | None = None,
 ) -> Iterator[PricedBatch]:
     """Price a portfolio batch by batch, in its order, one product at a time.
 
@@ -405,7 +420,10 @@ def price_batches(
         As for `reprice`; the portfolio passed `inspect_portfolio`.
     histories
         By product, what `read_histories` gave.
+    shares
+        By product, of the price test that runs.
     """
+    shares = shares or {}
     done = dict.fromkeys(histories, 0)
     first = 0
     for batch in scan_batches(portfolio, batch_size=batch_rows):
@@ -416,16 +434,24 @@ def price_batches(
             history = histories[code].slice(done[code], len(rows)).combine_chunks()
             done[code] += len(rows)
             risks = _risks(services[code], own, history)
-            yield PricedBatch(rows + first, own, risks, decide_rows(services[code], spec, own, risks))
+            yield PricedBatch(
+                rows + first, own, risks, decide_rows(services[code], spec, own, risks, shares.get(code))
+            )
         first += batch.num_rows
 
 
 def decide_rows(
-    service: InService, spec: FeatureSpec, own: pa.RecordBatch, risks: pa.RecordBatch
+    service: InService,
+    spec: FeatureSpec,
+    own: pa.RecordBatch,
+    risks: pa.RecordBatch,
+    shares: CellShares | None = None,
 ) -> pa.RecordBatch:
-    """Price rows of one product: as the portfolio has them, and what they are priced from."""
+    """Price rows of one product: as the portfolio has them, what they are priced from, and a running test."""
     ids = {name: own.column(name) for name in needed_ids(service, spec)}
-    return decide_batch(service, risks, _sales(service, own), ids)
+    named = "customer_id" in own.schema.names
+    customers = pc.cast(own.column("customer_id"), pa.int64()) if named else None
+    return decide_batch(service, risks, _sales(service, own), ids, shares, customers)
 
 
 def _sales(service: InService, own: pa.RecordBatch) -> Sales:

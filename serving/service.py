@@ -18,6 +18,7 @@ from serving.errors import (
 )
 from serving.experience import WITHHELD, priced_keys
 from serving.history import CustomerFacts
+from serving.offers import Asking
 from serving.quotes import QuoteRecord
 from serving.wire import Consents
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from serving.engine import InService
     from serving.events import EventAnswers, EventBatch
     from serving.live import LiveStore
+    from serving.price_tests import PriceTests
     from serving.quotes import QuoteStore
     from serving.snapshot import Snapshot, Snapshots
     from serving.wire import (
@@ -60,6 +62,8 @@ class QuoteService:
         Feature definitions, events since the snapshot, quote store, and the time.
     snapshots
         Where newer snapshots come from; None when there will be no other.
+    tests
+        Price tests; None when there are none.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class QuoteService:
         quotes: QuoteStore,
         clock: Clock,
         snapshots: Snapshots | None = None,
+        tests: PriceTests | None = None,
     ) -> None:
         self.products = dict(products)
         self.out_of_service = dict(out_of_service)
@@ -83,6 +88,7 @@ class QuoteService:
         self._live = live
         self._quotes = quotes
         self._clock = clock
+        self._tests = tests
 
     def quote(self, request: QuoteRequest) -> Quote:
         """Price a risk and store the quote; when this returns, the quote is on the disk.
@@ -101,7 +107,8 @@ class QuoteService:
         facts, known = self._facts(request.customer_id, now)
         sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0)
         own, unseen = self._own(request, now, withdrawn)
-        decision = decide(service, risk, profile, facts, sale, own)
+        tested = self._tested(service, request.customer_id, now)
+        decision = decide(service, risk, profile, facts, sale, own, tested)
         quote = views.quote_view(
             quote_id=str(uuid4()),
             request=request,
@@ -124,7 +131,8 @@ class QuoteService:
                 product=quote.product,
                 status=quote.status,
                 price_minor=quote.price.minor if quote.price else None,
-                body=views.quote_record(quote, request, decision, facts),
+                body=views.quote_record(quote, request, decision, facts)
+                | (decision.offer.record(service.plan, tested) if decision.offer else {}),
             )
         )
         return quote
@@ -263,6 +271,10 @@ class QuoteService:
         unit = ids[reader.rated.own.unit]
         assert unit is not None  # noqa: S101 - `_profile` has refused the request
         return reader.read(unit, now), ()
+
+    def _tested(self, service: InService, customer_id: int | None, now: datetime) -> Asking | None:
+        shares = None if self._tests is None else self._tests.running(service.plan, now)
+        return None if shares is None else Asking(shares, customer_id)
 
     def _withdrawn(self, customer_id: int | None, more: Iterable[str] = ()) -> Set[str]:
         recorded = {} if customer_id is None else self._live.consents(customer_id)

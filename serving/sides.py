@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from pricing.plan import read_plan
 from serving.compose import find_product, load_services, product_plan, read_products
 from serving.engine import InService
 from serving.errors import ImpactError, UnknownProductError
+from serving.offers import read_policies
 from serving.reprice import TABLE
 
 if TYPE_CHECKING:
@@ -213,8 +214,9 @@ def _open(
                 raise MismatchError("feature definitions", bundle.spec_hash, expected)
         own = plan or product_plan(find_product(settings, code), settings.plans)
         service = InService(bundle.product, own, bundle, one.model[1], artifact_hash)
-    if plan is not None:
-        service = InService(service.product, plan, service.bundle, service.model_version, service.model_hash)
+    own = plan or service.plan
+    policies = read_policies([own], service.product, settings.plans)
+    service = replace(service, plan=own, policies=policies)
     problems = service.plan.product_problems(service.product)
     if problems:
         raise ImpactError(f"{one.text!r}: plan {service.plan.code}: " + "; ".join(problems))

@@ -3,13 +3,12 @@
 from pricing.experiments.assignment import (
     Assignment,
     TestedPrice,
-    TestedPrices,
     assign,
     assign_cells,
-    price_in_test,
-    prices_in_test,
+    cell_multiplier,
+    takes_part,
 )
-from pricing.experiments.experiment import Experiment, parse_experiment, read_experiments
+from pricing.experiments.experiment import Experiment, PowerTarget, parse_experiment, read_experiments
 from pricing.experiments.power import Design
 from pricing.experiments.sequential import CellTotals, ConfidenceSequence, Monitor
 from pricing.experiments.shares import CellShares, Evidence, SharesLog
@@ -24,14 +23,14 @@ __all__ = [
     "Evidence",
     "Experiment",
     "Monitor",
+    "PowerTarget",
     "SharesLog",
     "TestedPrice",
-    "TestedPrices",
     "assign",
     "assign_cells",
+    "cell_multiplier",
     "next_shares",
     "parse_experiment",
-    "price_in_test",
-    "prices_in_test",
     "read_experiments",
+    "takes_part",
 ]

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from pricing.integers import ROUNDING, Integers
 from pricing.plan import MILLION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pricing.experiments.shares import CellShares
-    from pricing.plan import RatingPlan
+    from pricing.integers import Integers
+    from pricing.ladder import OfferBasis
 
 # A Python int, or an array of uint64: the same lines run on both.
 Words: TypeAlias = Any
@@ -67,9 +67,9 @@ class TestedPrice:
     assignment
         The unit's cell.
     technical_minor
-        Price of the plan, which the test multiplies, minor units.
+        Price without the test, minor units.
     shown_minor
-        Price shown, rounded as the plan says, minor units.
+        Price shown, minor units.
     lowest_minor, highest_minor
         Filed bounds of the price, minor units.
     """
@@ -79,31 +79,6 @@ class TestedPrice:
     shown_minor: int
     lowest_minor: int
     highest_minor: int
-
-
-@dataclass(frozen=True)
-class TestedPrices:
-    """Many quotes at once, as `TestedPrice`; each array has shape (n,).
-
-    Attributes
-    ----------
-    cell
-        Place of the cell.
-    multiplier
-        Millionths.
-    propensity
-        Probability of the cell.
-    shown_minor
-        Price shown, minor units; the technical price where the quote takes no part.
-    takes_part
-        Whether every cell's price of the quote lies within the filed corridor.
-    """
-
-    cell: NDArray[np.int64]
-    multiplier: NDArray[np.int64]
-    propensity: NDArray[np.float64]
-    shown_minor: NDArray[np.int64]
-    takes_part: NDArray[np.bool_]
 
 
 def _mix(words: Words) -> Words:
@@ -154,68 +129,29 @@ def assign_cells(shares: CellShares, units: NDArray[np.int64]) -> NDArray[np.int
     return np.searchsorted(edges, places, side="right").astype(np.int64)
 
 
-def _shown(technical: Integers, multiplier: Integers, plan: RatingPlan, unit_minor: int) -> Integers:
-    return ROUNDING[plan.rounding.mode](technical * multiplier, MILLION * unit_minor) * unit_minor
+def takes_part(shares: CellShares, basis: OfferBasis) -> bool | NDArray[np.bool_]:
+    """Say whether a price, or each of a column, may be tested.
+
+    A quote takes part only if the prices of all cells, not just of its own, lie within the filed corridor and
+    no minimum or cap moves one of them: otherwise the cells would hold different risks.
+    """
+    lowest, highest = basis.allows(min(shares.multipliers)), basis.allows(max(shares.multipliers))
+    return lowest & highest
 
 
-def price_in_test(
-    shares: CellShares, unit: int, technical_minor: int, plan: RatingPlan, channel: str
-) -> TestedPrice | None:
-    """Give the price that a unit is shown.
-
-    A quote takes part only if the price of every cell, not just of its own, lies within the filed corridor:
-    otherwise the cells would hold different risks. `None` means it takes no part and the plan's price stands.
+def cell_multiplier(shares: CellShares, units: Integers, basis: OfferBasis) -> Integers:
+    """Give the multiplier of one unit or of a column of units, millionths; 1,000,000 where none takes part.
 
     Parameters
     ----------
     shares
         Version of the shares in force.
-    unit
-        Id of the unit.
-    technical_minor
-        Price of the plan, minor units.
-    plan, channel
-        As the price was built.
+    units
+        Ids, one integer or shape (n,).
+    basis
+        Price before the test, of the same shape.
     """
-    terms = plan.terms(channel)
-    ends = [
-        _shown(technical_minor, one, plan, terms.unit_minor)
-        for one in (min(shares.multipliers), max(shares.multipliers))
-    ]
-    if ends[0] < terms.lowest_minor or ends[1] > terms.highest_minor:
-        return None
-    chosen = assign(shares, unit)
-    shown = _shown(technical_minor, chosen.multiplier, plan, terms.unit_minor)
-    return TestedPrice(chosen, technical_minor, int(shown), terms.lowest_minor, terms.highest_minor)
-
-
-def prices_in_test(
-    shares: CellShares,
-    units: NDArray[np.int64],
-    technical_minor: NDArray[np.int64],
-    plan: RatingPlan,
-    channel: str,
-) -> TestedPrices:
-    """Give the prices that many units are shown; the same arithmetic as `price_in_test`.
-
-    Parameters
-    ----------
-    shares, plan, channel
-        As in `price_in_test`.
-    units, technical_minor
-        Shape (n,).
-    """
-    terms = plan.terms(channel)
-    cell = assign_cells(shares, units)
-    multiplier = np.array(shares.multipliers)[cell]
-    low = _shown(technical_minor, min(shares.multipliers), plan, terms.unit_minor)
-    high = _shown(technical_minor, max(shares.multipliers), plan, terms.unit_minor)
-    takes_part = np.asarray((low >= terms.lowest_minor) & (high <= terms.highest_minor))
-    shown = _shown(technical_minor, multiplier, plan, terms.unit_minor)
-    return TestedPrices(
-        cell,
-        multiplier,
-        np.array(shares.shares)[cell] / MILLION,
-        np.where(takes_part, shown, technical_minor),
-        takes_part,
-    )
+    if isinstance(units, np.ndarray):
+        chosen = np.array(shares.multipliers)[assign_cells(shares, units)]
+        return np.where(takes_part(shares, basis), chosen, MILLION)
+    return assign(shares, units).multiplier if takes_part(shares, basis) else MILLION

@@ -73,6 +73,22 @@ class StopRule(Frozen):
     quotes: Annotated[int, Field(ge=1)]
 
 
+class PowerTarget(Frozen):
+    """What the test must be able to tell, checked before it starts.
+
+    Attributes
+    ----------
+    conversion, slope
+        Expected at the plan's price, and expected change of the logit per unit of log price.
+    slope_error
+        Largest standard error of the slope, after the planned quotes, with which the test is worth its cost.
+    """
+
+    conversion: Annotated[float, Field(gt=0.0, lt=1.0)]
+    slope: Annotated[float, Field(ge=-50.0, lt=0.0)]
+    slope_error: Annotated[float, Field(gt=0.0)]
+
+
 class Experiment(Frozen):
     """A price test of one product.
 
@@ -82,8 +98,8 @@ class Experiment(Frozen):
         Identity; the name is the key of the assignment, so that a new name means new cells.
     product, plan
         Product and rating plan whose prices are multiplied.
-    filing
-        Number under which the cells are filed.
+    filing, author
+        Number under which the cells are filed, and who declared them; somebody else approves.
     unit
         Who keeps a cell for the whole test.
     start, end
@@ -92,8 +108,8 @@ class Experiment(Frozen):
         How far the mean multiplier over all units may lie from 1.
     least_share
         Smallest share of a cell, also in later versions of the shares.
-    corridor, stop, cells
-        Filed multipliers, stop rule, prices; the cell of multiplier 1 is the holdout.
+    corridor, power, stop, cells
+        Filed multipliers, power, stop rule, prices; the cell of multiplier 1 is the holdout.
     """
 
     name: Name
@@ -101,12 +117,14 @@ class Experiment(Frozen):
     product: Name
     plan: str
     filing: Annotated[str, Field(min_length=1)]
+    author: Annotated[str, Field(min_length=1)]
     unit: Literal["customer"]
     start: date
     end: date
     premium_effect_cap: Share
     least_share: Share
     corridor: MultiplierCorridor
+    power: PowerTarget
     stop: StopRule
     cells: Annotated[tuple[Cell, ...], Field(min_length=FEWEST_CELLS, max_length=MOST_CELLS)]
 

@@ -61,6 +61,29 @@ class Design:
         if not math.isfinite(self.slope):
             raise ExperimentError(f"slope is {self.slope!r}; allowed: finite")
 
+    @classmethod
+    def planned(cls, test: Experiment) -> Design:
+        """Give the design that the test's file expects."""
+        return cls(test, test.power.conversion, test.power.slope)
+
+    def check_power(self) -> float:
+        """Give the standard error of the slope after the planned quotes.
+
+        Raises
+        ------
+        ExperimentError
+            If it is larger than the file asks, with the quotes that would do.
+        """
+        found = self.slope_error(self.test.stop.quotes)
+        wanted = self.test.power.slope_error
+        if found > wanted:
+            raise ExperimentError(
+                f"{self.test.name} is too weak: after {self.test.stop.quotes:,} quotes the slope has a "
+                f"standard error of {found:.3g}, asked is {wanted:g}. Hint: "
+                f"{self.quotes_for_slope(wanted):,} quotes, or cells further apart"
+            )
+        return found
+
     @property
     def _log_multipliers(self) -> Array:
         return np.log(np.array(self.test.multipliers) / MILLION)

@@ -9,6 +9,7 @@ from pricing.optimiser.constraints import (
     volume_floor,
 )
 from pricing.optimiser.frontier import FrontierPoint, frontier
+from pricing.optimiser.offer import policy_multiplier
 from pricing.optimiser.policy import PricePolicy
 from pricing.optimiser.solve import Mode, Solution, optimise
 
@@ -23,6 +24,7 @@ __all__ = [
     "frontier",
     "loss_ratio_cap",
     "optimise",
+    "policy_multiplier",
     "premium_floor",
     "rate_change_cap",
     "steps_between",

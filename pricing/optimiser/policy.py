@@ -7,9 +7,11 @@ import json
 import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from pricing.errors import BookError, nearest
+from pricing.plan import MILLION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +42,12 @@ class PricePolicy:
         unit of cost, of premium and of quoted premium is worth beyond its profit (individual prices).
     group_steps
         Step of each segment (group prices).
+    segment_by
+        Rating factor whose levels are the segments; empty when there is one segment.
+    product, product_hash
+        Product file that it was made for; empty when it was made in a notebook.
+    demand
+        Demand model that individual prices need, as its room stores it; None for the others.
     """
 
     mode: Mode
@@ -50,9 +58,19 @@ class PricePolicy:
     premium: tuple[float, ...] = ()
     quoted: tuple[float, ...] = ()
     group_steps: tuple[int, ...] = ()
+    segment_by: str = ""
+    product: str = ""
+    product_hash: str = ""
+    demand: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, book: Book, constraints: Sequence[Constraint], solution: Solution) -> PricePolicy:
+    def of(
+        cls,
+        book: Book,
+        constraints: Sequence[Constraint],
+        solution: Solution,
+        **made_for: Any,  # noqa: ANN401 - the fields from `segment_by` on
+    ) -> PricePolicy:
         """Keep what a solution found for risks that were not in its book."""
 
         def worth(field: str) -> tuple[float, ...]:
@@ -67,7 +85,9 @@ class PricePolicy:
 
         multipliers = tuple(float(m) for m in book.multipliers)
         if solution.mode != "individual":
-            return cls(solution.mode, multipliers, book.segments, group_steps=solution.group_steps)
+            return cls(
+                solution.mode, multipliers, book.segments, group_steps=solution.group_steps, **made_for
+            )
         return cls(
             "individual",
             multipliers,
@@ -76,7 +96,13 @@ class PricePolicy:
             worth("cost"),
             worth("premium"),
             worth("quoted"),
+            **made_for,
         )
+
+    @cached_property
+    def micros(self) -> tuple[int, ...]:
+        """Multipliers in millionths, as the ladder of a price takes them."""
+        return tuple(round(one * MILLION) for one in self.multipliers)
 
     @property
     def needs_demand(self) -> bool:
@@ -165,5 +191,8 @@ class PricePolicy:
         found = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         if found != stored.get("sha256"):
             raise BookError(["the price policy was changed after it was written: its checksum does not fit"])
-        mode = content.pop("mode")
-        return cls(mode, **{key: tuple(value) for key, value in content.items()})
+        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+        try:
+            return cls(**lists)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise BookError([f"the price policy has other fields than it should: {error}"]) from error

@@ -1,6 +1,7 @@
 """Price tests: the file, the assignment, power, intervals that always hold, shares learned by batch."""
 
 import math
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -22,15 +23,16 @@ from pricing.experiments import (
     SharesLog,
     assign,
     assign_cells,
+    cell_multiplier,
     next_shares,
     parse_experiment,
-    price_in_test,
-    prices_in_test,
     read_experiments,
+    takes_part,
 )
 from pricing.experiments.assignment import place
 from pricing.experiments.experiment import mean_effect
 from pricing.experiments.shares import Evidence
+from pricing.ladder import CAPS, PriceInputs, build_ladder, offer_basis
 from pricing.plan import MILLION, read_plan
 from pricing.product import read_product
 
@@ -122,18 +124,30 @@ def test_experiments_do_not_depend_on_each_other():
     assert stats.kstest(p_values, "uniform").pvalue > 1e-3
 
 
-@given(st.integers(1, 1200), st.integers(0, 10**12))
-def test_prices_agree_and_never_leave_the_corridor(technical, unit):
-    one = price_in_test(FILED, unit, technical, PLAN, "platform")
-    many = prices_in_test(FILED, np.array([unit]), np.array([technical]), PLAN, "platform")
-    assert bool(many.takes_part[0]) == (one is not None)
-    if one is None:
-        assert many.shown_minor[0] == technical
-        assert technical * 0.8 < 5 or technical * 1.2 > 900
-    else:
-        assert many.shown_minor[0] == one.shown_minor
-        assert one.lowest_minor <= one.shown_minor <= one.highest_minor
-        assert abs(one.shown_minor - technical * one.assignment.multiplier / MILLION) <= 0.5
+@given(st.floats(0.5, 1200.0), st.integers(0, 10**12))
+def test_one_unit_and_a_column_are_priced_alike_within_the_corridor(risk, unit):
+    terms = PLAN.terms("platform")
+    one = PriceInputs(risk)
+    basis = offer_basis(one, terms)
+    column = offer_basis(PriceInputs(np.array([risk])), terms)
+    multiplier = cell_multiplier(FILED, unit, basis)
+    assert cell_multiplier(FILED, np.array([unit]), column).tolist() == [multiplier]
+    if not takes_part(FILED, basis):
+        assert multiplier == MILLION
+        return
+    assert multiplier == assign(FILED, unit).multiplier
+    plain = build_ladder(one, PLAN, "platform").price_minor
+    shown = build_ladder(replace(one, price_test=multiplier), PLAN, "platform")
+    assert terms.lowest_minor <= shown.price_minor <= terms.highest_minor
+    assert not any(shown.amount(cap) for cap in CAPS)
+    assert abs(shown.price_minor - plain * multiplier / MILLION) <= 1.2 * terms.unit_minor
+
+
+def test_a_test_that_cannot_tell_the_slope_is_refused_with_the_quotes_that_would_do():
+    weak = parse_experiment(TEXT.replace("slope_error = 0.05", "slope_error = 0.01"), FILE.name)
+    with pytest.raises(ExperimentError, match=r"too weak.*3,004,7\d\d quotes"):
+        Design.planned(weak).check_power()
+    assert Design.planned(TEST).check_power() < TEST.power.slope_error
 
 
 def test_the_error_of_the_slope_is_what_fits_of_simulated_tests_show():

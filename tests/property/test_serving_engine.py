@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
+from models.demand import SplineDemand, StoredDemand, Verdict
 from models.families import FitSettings
 from models.training import train
 from pricing.definitions import parse_definition
 from pricing.errors import RiskError
+from pricing.experiments import CellShares, assign_cells
+from pricing.experiments.shares import Evidence
 from pricing.factors import read_risk
 from pricing.ladder import STEP_NAMES, settle
-from pricing.plan import RatingPlan
-from pricing.product import parse_product
+from pricing.optimiser import PricePolicy
+from pricing.plan import MILLION, PolicyFile, RatingPlan
+from pricing.product import Product, parse_product
 from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
 from serving.batch_inputs import Sales
 from serving.engine import InService, Sale, decide
+from serving.offers import Asking, LivePolicy
 
 PRODUCT = """
 code = "trial"
@@ -133,6 +141,41 @@ highest = "64.00"
 """
 
 
+TEST = CellShares(
+    "trial_test", "", 0, (920_000, MILLION, 1_060_000), (300_000, 400_000, 300_000), Evidence("filed")
+)
+
+
+def demand_of(product: Product) -> StoredDemand:
+    """Fit demand on quotes without cars of other fuels, of whose demand it therefore knows nothing."""
+    rng = np.random.default_rng(9)
+    n = 4000
+    price = np.log(rng.choice(np.linspace(0.8, 1.2, 9), n))
+    frame = pd.DataFrame({"age": rng.integers(18, 81, n).astype(float), "km": rng.uniform(0, 50, n)})
+    frame.loc[rng.random(n) < 0.2, "km"] = np.nan
+    frame["fuel"] = rng.choice(["petrol", "diesel"], n)
+    chance = expit(0.3 - (3 + 0.04 * (frame["age"] - 50)) * price)
+    model = SplineDemand().fit(frame, (rng.random(n) < chance).astype(float), price)
+    verdict = Verdict(True, True, (), {}, 1.0, n)
+    return StoredDemand(product.code, product.hash, "trial", model, verdict, {})
+
+
+def with_policy(service: InService, kind: str) -> InService:
+    """Let the plan name a price policy."""
+    ladder = tuple(np.arange(800_000, 1_200_001, 20_000) / MILLION)
+    fuels = ("petrol", "diesel", "other")
+    if kind == "group":
+        policy = PricePolicy("group", ladder, fuels, group_steps=(2, 13, 20), segment_by="fuel")
+        live = LivePolicy(policy, None)
+    else:
+        worth = [(900.0, 0.0, 1500.0), (0.1, 0.0, 0.0), (0.0, 0.05, 0.0), (-0.05, 0.0, 0.02)]
+        policy = PricePolicy("individual", ladder, fuels, *worth, segment_by="fuel")
+        live = LivePolicy(policy, demand_of(service.product))
+    named = PolicyFile(file="p.json", sha256="0" * 64, mode=kind)
+    plan = service.plan.model_copy(update={"price_policy": named})
+    return replace(service, plan=plan, policies={named.sha256: live})
+
+
 @pytest.fixture(scope="module")
 def service() -> InService:
     rng = np.random.default_rng(5)
@@ -169,6 +212,7 @@ ROW = st.fixed_dictionaries(
         "customer.tenure_days": st.none() | st.integers(0, 5000),
         "outlet": st.sampled_from([("web", None), ("shop", None), ("app", "own"), ("app", "partner")]),
         "expiring": st.none() | st.integers(2_000, 9_000),
+        "customer": st.none() | st.integers(0, 2**62),
     }
 )
 TYPES = {
@@ -184,7 +228,7 @@ TYPES = {
 }
 
 
-def one(service: InService, row: dict[str, Any]) -> dict[str, Any]:
+def one(service: InService, row: dict[str, Any], shares: CellShares | None = None) -> dict[str, Any]:
     """Decide as the service does for one request."""
     empty = dict.fromkeys(PRICE_SCHEMA.names)
     given = {name: row[name] for name in ("age", "km", "fuel")}
@@ -195,7 +239,10 @@ def one(service: InService, row: dict[str, Any]) -> dict[str, Any]:
         return empty | {"status": "refused", "codes": codes}
     facts = {name: row[name] for name in FACT_COLUMNS}
     sale = Sale(*row["outlet"], row["expiring"] or 0)
-    decision = decide(service, risk, {"orders_90d": row["orders_90d"]}, facts, sale)
+    tested = None if shares is None else Asking(shares, row["customer"])
+    decision = decide(service, risk, {"orders_90d": row["orders_90d"]}, facts, sale, tested=tested)
+    if decision.offer is not None and decision.offer.tested is not None and decision.ladder is not None:
+        assert decision.offer.tested.shown_minor == decision.ladder.price_minor
     found = empty | {"status": decision.status, "codes": ";".join(o.code for o in decision.outcomes)}
     if decision.scored is not None:
         found["risk_premium_minor"] = decision.scored.risk_premium_minor
@@ -209,12 +256,16 @@ def one(service: InService, row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def batch(service: InService, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def batch(
+    service: InService, rows: list[dict[str, Any]], shares: CellShares | None = None
+) -> list[dict[str, Any]]:
     arrays = [pa.array([row[name] for row in rows], kind) for name, kind in TYPES.items()]
     whole = pa.RecordBatch.from_arrays(arrays, names=list(TYPES))
     outlets = zip(*(row["outlet"] for row in rows), strict=True)
     expiring = pa.array([row["expiring"] for row in rows], pa.int64())
-    return decide_batch(service, whole, Sales(*map(list, outlets), expiring)).to_pylist()
+    customers = pa.array([row["customer"] for row in rows], pa.int64())
+    sales = Sales(*map(list, outlets), expiring)
+    return decide_batch(service, whole, sales, shares=shares, customers=customers).to_pylist()
 
 
 @settings(max_examples=150, deadline=None)
@@ -223,18 +274,65 @@ def test_one_risk_and_a_batch_are_decided_alike(service, rows):
     assert batch(service, rows) == [one(service, row) for row in rows]
 
 
+@pytest.fixture(scope="module", params=["group", "individual"])
+def offered(service, request) -> InService:
+    return with_policy(service, request.param)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(ROW, min_size=1, max_size=12), tested=st.booleans())
+def test_policy_and_test_move_one_risk_and_a_batch_alike(offered, rows, tested):
+    shares = TEST if tested else None
+    assert batch(offered, rows, shares) == [one(offered, row, shares) for row in rows]
+
+
+PLAIN = {
+    "age": 40,
+    "km": 10.0,
+    "fuel": "petrol",
+    "orders_90d": 5,
+    "outlet": ("web", None),
+    "expiring": None,
+    "customer": 1,
+    "customer.age": 40,
+    "customer.owns_shop": False,
+    "customer.region": "CN-GD",
+    "customer.city_tier": 1,
+    "customer.tenure_days": 9,
+}
+
+
+def test_a_policy_moves_prices_and_no_renewal_is_dearer_than_new_business(service, offered):
+    ages = [PLAIN | {"age": age, "km": None if age % 3 else 20.0} for age in range(20, 75)]
+    new = batch(offered, ages)
+    assert any(row["step_price_policy_minor"] for row in new)
+    before = {row["price_minor"] for row in batch(service, ages)}
+    assert {row["price_minor"] for row in new} != before
+    for expiring in (3_500, 4_500, 5_500):
+        renewed = batch(offered, [row | {"expiring": expiring} for row in ages])
+        for old, row in zip(new, renewed, strict=True):
+            if row["status"] == old["status"] == "quoted" and not row["step_renewal_cap_minor"]:
+                assert row["price_minor"] <= old["price_minor"]
+
+
+def test_a_test_leaves_out_who_is_not_named_and_prices_that_a_bound_would_move(service):
+    customers = [PLAIN | {"age": 65, "customer": customer} for customer in range(60)]
+    found = batch(service, customers, TEST)
+    cells = assign_cells(TEST, np.arange(60))
+    for row, cell in zip(found, cells, strict=True):
+        assert np.sign(row["step_price_test_minor"]) == cell - 1
+    nobody = one(service, PLAIN | {"age": 65, "customer": None}, TEST)
+    assert nobody["step_price_test_minor"] == 0
+    # The minimum premium would lift the lowest cell: the others take no part either.
+    least = [row | {"age": 18, "km": 1.0} for row in customers]
+    dear = [row | {"expiring": 4_000, "age": 70} for row in customers]
+    for rows in (least, dear):
+        assert all(row["step_price_test_minor"] in (0, None) for row in batch(service, rows, TEST))
+
+
 def test_every_kind_of_end_is_reached(service):
     """The property above would be empty if nothing were ever priced, referred, declined or refused."""
-    plain = {
-        "age": 40,
-        "km": 10.0,
-        "fuel": "petrol",
-        "orders_90d": 5,
-        "outlet": ("web", None),
-        "expiring": None,
-    }
-    facts = {"customer.age": 40, "customer.owns_shop": False, "customer.region": "CN-GD"}
-    row = plain | facts | {"customer.city_tier": 1, "customer.tenure_days": 9}
+    row = PLAIN
     ends = [
         ({}, "quoted", ""),
         ({"km": None}, "quoted", ""),
