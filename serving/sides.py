@@ -213,10 +213,11 @@ def _open(
             if bundle.spec_hash != expected:
                 raise MismatchError("feature definitions", bundle.spec_hash, expected)
         own = plan or product_plan(find_product(settings, code), settings.plans)
-        service = InService(bundle.product, own, bundle, one.model[1], artifact_hash)
-    own = plan or service.plan
-    policies = read_policies([own], service.product, settings.plans)
-    service = replace(service, plan=own, policies=policies)
+        policies = read_policies([own], bundle.product, settings.plans)
+        service = InService(bundle.product, own, bundle, one.model[1], artifact_hash, policies=policies)
+    if plan is not None:
+        policies = read_policies([plan], service.product, settings.plans)
+        service = replace(service, plan=plan, plans=(), policies=policies)
     problems = service.plan.product_problems(service.product)
     if problems:
         raise ImpactError(f"{one.text!r}: plan {service.plan.code}: " + "; ".join(problems))
