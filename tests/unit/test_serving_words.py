@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from pricing.errors import NoPriceError
 from pricing.factors import Text
 from pricing.ladder import STEP_NAMES
 from serving.clock import EPOCH, to_micros, wall_clock
-from serving.engine import refusal
+from serving.engine import REFERRALS, refusal
 from serving.history import CustomerFacts
 from serving.render import BANDS, change_bands, comparison_table, recommendation_table, reprice_table
 from serving.reprice import RepriceSummary
@@ -46,7 +47,8 @@ def test_a_reason_is_a_sentence_in_both_languages(value, unit, relativity, en, z
 
 def test_every_step_and_every_referral_has_a_text():
     assert tuple(STEP_LABELS) == STEP_NAMES
-    assert {refusal(kind).code for kind in ("corridor", "technical_premium")} == set(REFERRAL_TEXTS)
+    assert {refusal(kind).code for kind in REFERRALS} == set(REFERRAL_TEXTS)
+    assert {error.kind for error in NoPriceError.__subclasses__()} == set(REFERRALS)
     with pytest.raises(KeyError):
         refusal("something else")
 
