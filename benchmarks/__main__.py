@@ -26,6 +26,7 @@ NAMES = (
     "evaluator",
     "events",
     "credibility",
+    "experience",
     "incremental",
     "optimiser",
     "price_tests",
@@ -63,6 +64,14 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "ae_low": ("at least", 0.92),
         "ae_high": ("at most", 1.08),
         "logloss_gain": ("at least", 0.004),
+    },
+    "experience": {
+        "posteriors_1m_ms": ("at most", 50.0),
+        "seconds_17m_orders": ("at most", 10.0),
+        "ae_low": ("at least", 0.92),
+        "ae_high": ("at most", 1.08),
+        "frailty_error": ("at most", 0.10),
+        "phone_screen_experience_gain": ("at least", 0.0),
     },
     "features": {
         "vs_hand_sql": ("at most", 1.10),

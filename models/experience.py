@@ -20,7 +20,6 @@ import numpy as np
 
 from models.credibility import ALPHA_BOUNDS, gamma_shape
 from models.errors import TrainingDataError
-from pricing.errors import DefinitionError
 from pricing.experience import MILLION, ExperienceRating
 from pricing.factors import NumberFactor
 from pricing.money import exponent, to_minor
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from features.spec import FeatureSpec
     from models.response import Observed
     from models.risk_model import RiskModel
     from pricing.product import Product
@@ -80,45 +78,6 @@ def rating_of(product: Product, fit: ExperienceFit | None) -> ExperienceRating |
     if own is None or own.method == "bonus_malus" or fit is None:
         return None
     return ExperienceRating.of(own, fit.shape)
-
-
-def check_counted_once(product: Product, spec: FeatureSpec, source: str) -> None:
-    """Refuse a product that names experience and profile features of the same own claims or returns.
-
-    Parameters
-    ----------
-    product, spec
-        Product file and feature definitions.
-    source
-        Name of the product file, for the message.
-
-    Raises
-    ------
-    DefinitionError
-        Naming the features.
-    """
-    own = product.experience
-    if own is None:
-        return
-    table, codes = ("claims", {product.code}) if own.counts == "claims" else ("orders", set(own.expected))
-    column = "product" if own.counts == "claims" else "category"
-    twice = []
-    for name in product.profile.features:
-        for item in spec.base([name]):
-            part = spec.source[item.source]
-            told = part.table == table and (own.counts == "claims" or part.time == "returned_at")
-            kept = [set(f.values) for f in (*part.where, *item.filters) if f.column == column]
-            if told and own.key in spec.entity[item.entity].keys and all(codes & values for values in kept):
-                twice.append(name)
-                break
-    if twice:
-        raise DefinitionError(
-            source,
-            [
-                f"profile.features: {', '.join(twice)} and experience count the same {own.counts} of the "
-                f"{own.unit} twice. Hint: leave them out, or leave [experience] out"
-            ],
-        )
 
 
 def expected_per_cover(product: Product, model: RiskModel, values: Floats) -> Floats:

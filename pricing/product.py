@@ -323,6 +323,10 @@ class Offer(Frozen):
     one_in_force: bool = True
 
 
+# Keys that came after models were trained: where they are absent, the hash is what it was.
+_LATER_KEYS = ("experience", "demand_only")
+
+
 class Product(Frozen):
     """One insurance product, complete. The file format is described in docs/products.md."""
 
@@ -339,6 +343,7 @@ class Product(Frozen):
     profile: Profile = Profile()
     experience: Experience | None = None
     protected: tuple[str, ...] = ()
+    demand_only: tuple[str, ...] = ()
     split: Split
     models: Models = Models()
     promotion: Promotion = Promotion()
@@ -364,9 +369,13 @@ class Product(Frozen):
         if not names:
             raise ValueError("a product needs at least one rating factor or profile feature")
         barred = {factor.name for factor in self.factors} | {factor.source for factor in self.factors}
-        offending = sorted(set(self.protected) & (barred | set(self.profile.inputs)))
-        if offending:
-            raise ValueError(f"protected attributes {offending} are never rating factors or profile features")
+        barred |= set(self.profile.inputs)
+        for kind, named in (("protected", self.protected), ("demand-only", self.demand_only)):
+            offending = sorted(set(named) & barred)
+            if offending:
+                raise ValueError(
+                    f"{kind} attributes {offending} are never rating factors or profile features"
+                )
         self._check_cover_fits_response()
         self._check_experience()
         categories = {factor.name for factor in self.factors if isinstance(factor, CategoryFactor)}
@@ -415,7 +424,8 @@ class Product(Frozen):
     @property
     def canonical(self) -> str:
         """The content as text, whatever the layout of the file."""
-        return self.model_dump_json()
+        unused = {name for name in _LATER_KEYS if not getattr(self, name)}
+        return self.model_dump_json(exclude=unused)
 
     @property
     def cover_amount(self) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from features.load import default_spec
 from models.errors import ArtifactError, DemandError, PlanStateError, PriceTestError
-from models.experience import check_counted_once
+from models.history_rules import check_history
 from models.registry import Registry
 from models.segments import read_segments
 from pricing.errors import BookError, DefinitionError, PlanNotEffectiveError, nearest
@@ -164,7 +164,7 @@ def load_services(
     out_of_service: dict[str, str] = {}
     for code, product in read_products(settings.products).items():
         try:
-            check_counted_once(product, spec, f"{code}.toml")
+            check_history(product, spec, f"{code}.toml")
             promoted = registry.champion(code, expected_product=product, expected_spec=spec)
             if promoted is None:
                 out_of_service[code] = "no model has been promoted. Hint: premia train"

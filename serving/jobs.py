@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from data.store import connect, write_parquet_atomic
-from models.experience import check_counted_once
 from models.families import FitSettings
 from models.fitted import ensure_fitted, month_of
+from models.history_rules import check_history
 from models.pictures import draw_pictures
 from models.promotion import Decision, check_second_person
 from models.recommend import fit_rates
@@ -102,7 +102,7 @@ def train_product(
         Told (step, share done).
     """
     report = progress or (lambda _step, _share: None)
-    check_counted_once(product, spec, f"{product.code}.toml")
+    check_history(product, spec, f"{product.code}.toml")
     report("profiles as of each row", 0.02)
     with connect(settings.lake) as con:
         table = product_table(con, product, spec, data, as_of, settings.lake)

@@ -13,6 +13,7 @@ from pricing.ladder import LARGEST_EXPIRING_MINOR
 
 LARGEST_INTEGER = 2**63 - 1
 LONGEST_TEXT = 200
+MOST_CONTEXT = 50
 
 
 def _text(value: str) -> str:
@@ -80,6 +81,12 @@ class QuoteRequest(Wire):
         default_factory=dict,
         description="Rating factors by name, see GET /v1/products.",
         examples=[{"order_amount": 129.0, "category": "apparel"}],
+    )
+    context: Annotated[dict[FactorName, RiskValue], Field(max_length=MOST_CONTEXT)] = Field(
+        default_factory=dict,
+        description="What else the channel knows, such as device or campaign: stored with the quote, never "
+        "priced.",
+        examples=[{"device": "phone", "campaign": "spring"}],
     )
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from features.load import default_spec
 from models.bundle import Bundle
 from models.errors import ArtifactError, TrainingDataError
-from models.experience import bichsel_straub, check_counted_once
+from models.experience import bichsel_straub
 from models.families import FitSettings
+from models.history_rules import check_history
 from models.training import train
 from pricing.definitions import parse_definition
 from pricing.errors import DefinitionError, RiskError
@@ -265,6 +266,7 @@ def test_the_fit_is_stored_and_a_bundle_without_it_is_refused(services, tmp_path
 @pytest.mark.parametrize(
     ("kind", "experience", "message"),
     [
+        ("claim_count", 'demand_only = ["device", "age"]', r"demand-only attributes \['age'\] are never"),
         ("event", OWN, "file experience.shape"),
         ("claim_count", OWN.replace("poisson_gamma", "buhlmann_straub"), "a fixed_benefit has poisson_gamma"),
         ("claim_count", CLASSES.replace('"ncd"', '"colour"'), "'colour' is no integer factor with minimum 0"),
@@ -301,9 +303,22 @@ def test_own_claims_are_not_counted_twice(feature, counts, twice):
     own = OWN if counts == "claims" else OWN + 'counts = "returns"\nshape = 1.0\nexpected = { shoes = 0.3 }\n'
     product = product_of("claim_count", own + f'[profile]\nfeatures = ["{feature}"]')
     if not twice:
-        check_counted_once(product, default_spec(), "trial.toml")
+        check_history(product, default_spec(), "trial.toml")
         return
     with pytest.raises(
         DefinitionError, match=f"profile.features: {feature} and experience count the same {counts}"
     ):
-        check_counted_once(product, default_spec(), "trial.toml")
+        check_history(product, default_spec(), "trial.toml")
+
+
+def test_what_was_collected_for_demand_is_never_priced():
+    spec = default_spec()
+    sources = tuple(replace(source, purpose="demand") for source in spec.sources)
+    features = tuple(replace(feature, purpose="demand") for feature in spec.features)
+    other = replace(spec, sources=sources, features=features)
+    product = product_of("claim_count", '[profile]\nfeatures = ["orders_365d"]')
+    check_history(product, spec, "trial.toml")
+    with pytest.raises(
+        DefinitionError, match="orders_365d is made from data for demand, which is never priced"
+    ):
+        check_history(product, other, "trial.toml")
