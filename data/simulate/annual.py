@@ -21,6 +21,8 @@ __all__ = ["Book", "annual_product"]
 
 CHANNELS = ("direct", "platform", "agent")
 BLOCK_STEP = 1_000_000
+# Ids of renewals lie beyond those of all blocks, however often a policy is renewed.
+RENEWAL_STEP = 10_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ def _renewals(
     rows = np.flatnonzero(accepted)[due]
     factors = {name: c.take(rows) if isinstance(c, Levels) else c[rows] for name, c in asked.factors.items()}
     return _Round(
-        ids=asked.ids[rows] + BLOCK_STEP // 2,
+        ids=asked.ids[rows] + RENEWAL_STEP,
         who=asked.who[rows],
         quoted=quoted[due],
         start=expiry[due],

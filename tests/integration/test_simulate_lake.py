@@ -1,8 +1,10 @@
 # ruff: noqa: S608 (the SQL of a test is built from its own words)
+import datetime as dt
 import hashlib
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,15 @@ def test_killed_run_shows_nothing_and_can_be_run_again(lake, tmp_path):
         assert connection.execute("SHOW TABLES").fetchall() == []
     assert simulate(tmp_path, seed=5, threads=2, **SIZE) == summary
     assert digest(tmp_path) == digest(root)
+
+
+@pytest.mark.slow
+def test_policies_keep_ids_of_their_own_however_often_they_are_renewed(tmp_path):
+    """Four years, two blocks of customers: later renewals must not meet first quotes of the next block."""
+    book = replace(Parameters(), start=dt.datetime(2022, 1, 1))
+    simulate(tmp_path, 70_000, 5, orders_per_customer=0.5, parameters=book)
+    with connect(tmp_path) as connection:
+        rows, ids = connection.execute("SELECT count(*), count(DISTINCT policy_id) FROM policies").fetchall()[
+            0
+        ]
+    assert rows == ids > 70_000
