@@ -60,8 +60,7 @@ check_table(product, pa.Table.from_pandas(as_it_came, preserve_index=False)).ref
 
 # %% [markdown]
 # Cleaned as Wüthrich and Merz do (claims counted from the claim table, exposure at most a year), it passes;
-# what
-# is left are values outside their bounds, which the product file rates at the nearest bound.
+# what is left are values outside their bounds, which the product file rates at the nearest bound.
 
 # %%
 frame = clean_french_motor(raw, claims).merge(split.astype({"IDpol": "int64"}), on="IDpol")

@@ -75,13 +75,14 @@ display(found.judging.lorenz.figure(dx.Units("claims", "policy-year")))
 # %% [markdown]
 # ## Hundreds of postcodes
 # A postcode is believed by its exposure (Bühlmann-Straub). Each learn row is credited from the other folds,
-# so it
-# never sees its own claims. What is credited is what the GLM leaves over.
+# so it never sees its own claims. What is credited is what a GLM without coordinates leaves over: a company
+# that knows no more of a place than its postcode.
 
 # %%
-glm = models["glm"]
+placeless = [name for name in inputs if name not in ("long", "lat")]
+nowhere = GLM(inputs=placeless).fit(learn, rate, exposure=learn["expo"])
 encoder = CredibilityEncoder(["postcode"])
-credited = encoder.fit_transform(learn, rate, learn["expo"], expected=glm.predict(learn))
+credited = encoder.fit_transform(learn, rate, learn["expo"], expected=nowhere.predict(learn))
 levels = encoder.credibilities_["postcode"].frame
 fig, axis = plt.subplots(figsize=(7, 3.5))
 axis.scatter(levels["weight"], levels["mean"], s=8, color="0.7", label="as observed")
@@ -91,22 +92,29 @@ axis.set(
     ylim=(0, 3),
     xlabel="claims that the GLM expects",
     ylabel="actual over expected",
-    title=f"{len(levels)} postcodes beyond the GLM, as observed and as believed",
+    title=f"{len(levels)} postcodes beyond a GLM without coordinates, as observed and as believed",
 )
 axis.legend()
 plt.show()
 
 # %%
-leftover = GLM(inputs=[*inputs, "postcode_credit"])
-leftover.fit(learn.assign(postcode_credit=credited[:, 0]), rate, exposure=learn["expo"])
+somewhere = GLM(inputs=[*placeless, "postcode_credit"])
+somewhere.fit(learn.assign(postcode_credit=credited[:, 0]), rate, exposure=learn["expo"])
 later = test.assign(postcode_credit=encoder.transform(test)[:, 0])
-both = {"glm": glm, "glm and postcode": leftover}
-compare(both, later, actual="nclaims", exposure="expo").table[["deviance_x100", "d2", "gini", "ae"]]
+places = {"no place": nowhere, "postcode": somewhere, "coordinates": models["glm"]}
+compare(places, later, actual="nclaims", exposure="expo").table[["deviance_x100", "d2", "gini", "ae"]]
 
 # %% [markdown]
-# Nothing: every postcode is drawn all the way to the average. Beyond coordinates and the other inputs the
-# data show no difference between postcodes; a plain average would have fitted noise.
-#
+# Believed by exposure, the postcode alone regains most of what coordinates know. Beside them nothing is
+# left: the same encoder finds no difference between postcodes beyond chance, so it believes none of them.
+
+# %%
+beside = CredibilityEncoder(["postcode"]).fit(
+    learn, rate, learn["expo"], expected=models["glm"].predict(learn)
+)
+print("spread between postcodes beside coordinates:", beside.credibilities_["postcode"].between)
+
+# %% [markdown]
 # ## Fairness
 # Sex is no input. Do the inputs give it away, and do women and men of equal risk pay the same?
 

@@ -29,8 +29,8 @@ from models.diagnostics.style import (
     exposure_bars,
     legend,
     log_ticks,
+    model_panels,
     new_figure,
-    new_panels,
     title,
 )
 from models.drawn import Drawn
@@ -77,9 +77,9 @@ class Calibration(Drawn):
     def figure(self, units: Units = UNITS) -> Figure:
         """Draw one reliability diagram per model."""
         groups = dict(list(self.frame.groupby("model", sort=False)))
-        figure, panels = new_panels(max(5.4, 4.4 * len(groups)), 4.8, 1, len(groups))
+        figure, panels = model_panels(list(groups))
         for axes, (model, lines), colour in zip(
-            panels[0], groups.items(), colours(groups).values(), strict=True
+            panels, groups.items(), colours(groups).values(), strict=True
         ):
             x = lines["predicted"].to_numpy()
             # The outermost hundredth of the exposure would stretch the axes and hide the rest.
@@ -100,7 +100,7 @@ class Calibration(Drawn):
             note = f"actual/expected {test['ae']:.3f}, auto-calibration p = {test['auto_calibration_p']:.3f}"
             title(axes, f"Reliability of {model}", note)
             legend(axes, "upper left")
-        panels[0][0].set_ylabel(f"actual {units.rate}")
+            axes.set_ylabel(f"actual {units.rate}")
         return figure
 
 

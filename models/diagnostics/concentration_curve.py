@@ -21,7 +21,7 @@ from models.diagnostics.style import (
     Units,
     colours,
     legend,
-    new_panels,
+    model_panels,
     percent,
     title,
 )
@@ -57,9 +57,9 @@ class Concentration(Drawn):
     def figure(self, units: Units = UNITS) -> Figure:
         """Draw both curves of each model with the area between them."""
         groups = dict(list(self.frame.groupby("model", sort=False)))
-        figure, panels = new_panels(max(5.4, 4.4 * len(groups)), 4.8, 1, len(groups), share_y=True)
+        figure, panels = model_panels(list(groups))
         for axes, (model, lines), colour in zip(
-            panels[0], groups.items(), colours(groups).values(), strict=True
+            panels, groups.items(), colours(groups).values(), strict=True
         ):
             share = lines["exposure_share"]
             axes.plot([0, 1], [0, 1], color=REFERENCE, linewidth=1.0)
@@ -72,8 +72,8 @@ class Concentration(Drawn):
             line = self.areas.loc[model]
             span = f" ({line['low']:.4f} to {line['high']:.4f})" if "low" in line else ""
             title(axes, f"Concentration of {model}", f"ABC {line['abc']:.4f}{span}, ICC {line['icc']:.4f}")
+            axes.set_ylabel("share of the total")
             legend(axes, "upper left")
-        panels[0][0].set_ylabel("share of the total")
         return figure
 
 

@@ -63,7 +63,10 @@ class OneWay(Drawn):
         """Draw actual with its interval, every model, and exposure as bars behind."""
         figure, axes = new_figure(max(7.2, 0.42 * len(self.frame)), 4.4)
         exposure_bars(axes, self.frame["exposure"].to_numpy(), units)
-        place = np.arange(len(self.frame))
+        models = list(self.tests.index)
+        # Levels without an order have no line that would join them: actual and models stand side by side.
+        step = 0.0 if self.ordered else min(0.12, 0.7 / len(models))
+        place = np.arange(len(self.frame)) - step * len(models) / 2
         rate, low, high = (self.frame[name].to_numpy() for name in ("rate", "low", "high"))
         line = "-" if self.ordered else "none"
         if self.ordered:
@@ -73,12 +76,9 @@ class OneWay(Drawn):
         axes.plot(
             place, rate, color=ACTUAL, marker="o", linestyle=line, label=f"actual, {self.level:.0%} interval"
         )
-        models = list(self.tests.index)
-        for k, (model, colour) in enumerate(colours(models).items()):
-            # Levels without an order have no line that would join them: models stand side by side.
-            shift = 0.0 if self.ordered else 0.12 * (k + 1)
+        for k, (model, colour) in enumerate(colours(models).items(), start=1):
             axes.plot(
-                place + shift,
+                place + k * step,
                 self.frame[f"{model}.rate"],
                 color=colour,
                 marker="s",
@@ -93,7 +93,7 @@ class OneWay(Drawn):
         axes.set_ylim(0, 1.25 * max(top, min(high.max(), 1.4 * top)))
         axes.set_ylabel(units.rate)
         title(axes, f"Actual against expected by {self.factor}")
-        legend(axes, "upper center", min(4, 1 + len(models)))
+        legend(axes, "upper center", 1 + len(models) if len(models) < 4 else 3)
         return figure
 
 

@@ -107,6 +107,16 @@ def new_panels(
     return figure, panels
 
 
+def model_panels(models: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """Make a figure with one square pair of axes for each model, at most two side by side."""
+    columns = min(len(models), 2)
+    rows = -(-len(models) // columns)
+    figure, panels = new_panels(5.4 * columns, 4.8 * rows, rows, columns)
+    for unused in panels.ravel()[len(models) :]:
+        unused.set_axis_off()
+    return figure, list(panels.ravel()[: len(models)])
+
+
 def colours(models: Iterable[str]) -> dict[str, str]:
     """Give each model its colour, in the order given."""
     return {model: COLOURS[k % len(COLOURS)] for k, model in enumerate(models)}

@@ -10,7 +10,7 @@ import numpy as np
 from models.families import balanced
 from models.links import respond
 from models.tariff.making import measured
-from models.tariff.restriction import restricted
+from models.tariff.restriction import caution, restricted
 from models.tariff.rows import deviance
 from models.tariff.tariff import Record, table_model
 
@@ -56,7 +56,7 @@ def restrict(tariff: Tariff, restriction: Restriction, learn: Rows) -> Tariff:
     record = Record(
         before.name,
         one.name,
-        str(restriction),
+        str(restriction) + caution(tariff, restriction),
         _reachable(tariff, one),
         _reachable(new, two),
         deviance(design, old),

@@ -326,6 +326,15 @@ def _named_groups(tariff: Tariff, table: Table, groups: Sequence[Sequence[str]])
     return cell
 
 
+def caution(tariff: Tariff, restriction: Restriction) -> str:
+    """Say where a direction holds for one table only: two-way tables of the input can turn it."""
+    if not isinstance(restriction, Monotone):
+        return ""
+    tables = tariff.component(restriction.component).tables
+    beside = [t.name for t in tables if len(t.inputs) > 1 and restriction.input in t.inputs]
+    return f"; caution: {', '.join(beside)} may turn it, the direction holds for this table" if beside else ""
+
+
 def _joined(table: Table, scale: Scale, member: NDArray[np.int64]) -> Table:
     """Put cells together; a group of one keeps its bits."""
 

@@ -239,6 +239,14 @@ def test_what_each_restriction_promises(motor):
     ]
 
 
+def test_a_direction_beside_a_two_way_table_is_recorded_with_a_caution(motor):
+    pairs = distil(PRODUCT, ENCODING, motor.gbm, motor.learn, Distilling(strongest=1))
+    (record,) = restrict(pairs, Monotone("frequency", "driver_age", -1), motor.learn).records
+    assert "caution: driver_age x fuel may turn it" in str(record)
+    (record,) = restrict(motor.tariff, Monotone("frequency", "driver_age", -1), motor.learn).records
+    assert "caution" not in str(record)
+
+
 @pytest.mark.parametrize(
     ("restriction", "sentence"),
     [
