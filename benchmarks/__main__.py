@@ -19,6 +19,7 @@ NAMES = (
     "belgian",
     "severity",
     "tables",
+    "distil",
     "diagnostics",
     "glm",
     "returns",
