@@ -129,11 +129,7 @@ def ingest(
     """
     check_column_map(column_map)
     rules = contract(column_map.table.name)
-    if not source.is_file():
-        message = f"There is no file {source}"
-        raise SourceError(message)
-    checksum = file_checksum(source)
-    name = f"{source.stem.split('.')[0]}-{checksum[:12]}"
+    name, checksum = _identity(source)
     write = TableWrite(root, rules.name, created=created, source=name, fingerprint=checksum, keep_others=True)
     with write, duckdb.connect(str(write.stage("duckdb"))) as connection:
         _settle(connection, memory_limit, threads)
@@ -148,6 +144,15 @@ def ingest(
         settle(root, write, created + future_tolerance)
     append_run(root, report.run)
     return report
+
+
+def _identity(source: Path) -> tuple[str, str]:
+    """Give the name under which a file is known in the lake, and its checksum."""
+    if not source.is_file():
+        message = f"There is no file {source}"
+        raise SourceError(message)
+    checksum = file_checksum(source)
+    return f"{source.stem.split('.')[0]}-{checksum[:12]}", checksum
 
 
 def _settle(connection: duckdb.DuckDBPyConnection, memory_limit: str | None, threads: int | None) -> None:

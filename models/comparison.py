@@ -163,17 +163,34 @@ def compare(
     EncodingError
         If a model refuses rows.
     """
+    if not models:
+        raise DiagnosticError(["no model is given"])
+    held = _read_held(data, actual, exposure, objective, null_rate, segments, time, cluster)
+    scored = {name: _score(name, model, held.factors, held) for name, model in models.items()}
+    expected = {name: found for name, (found, _) in scored.items()}
+    return compare_totals(held, expected, {name: seconds for name, (_, seconds) in scored.items()}, seed)
+
+
+def _read_held(
+    data: pd.DataFrame,
+    actual: str,
+    exposure: str,
+    objective: Objective,
+    null_rate: float | None,
+    segments: Sequence[str],
+    time: str | None,
+    cluster: str | None,
+) -> Held:
+    """Read test rows from the columns that `compare` is told."""
     named = {actual, exposure, *segments} | {name for name in (time, cluster) if name is not None}
     problems = [f"column {n!r} is absent ({nearest(n, list(data))})" for n in sorted(named - set(data))]
-    if not models:
-        problems.append("no model is given")
     if problems:
         raise DiagnosticError(problems)
     totals, units = (data[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in (actual, exposure))
     # What is wrong with the rows is said below, with all else.
     rate = float(totals.sum()) / max(float(units.sum()), 1e-300) if null_rate is None else null_rate
     looked_at = data.drop(columns=[n for n in (actual, exposure, time, cluster) if n is not None])
-    held = Held(
+    return Held(
         totals,
         units,
         objective,
@@ -183,9 +200,6 @@ def compare(
         None if time is None else data[time].to_numpy(),
         None if cluster is None else data[cluster].to_numpy(),
     )
-    scored = {name: _score(name, model, looked_at, held) for name, model in models.items()}
-    expected = {name: found for name, (found, _) in scored.items()}
-    return compare_totals(held, expected, {name: seconds for name, (_, seconds) in scored.items()}, seed)
 
 
 def compare_totals(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from models.encoding import Encoding
     from models.response import Observed
     from models.risk_model import RiskModel
+    from models.sample import Sample
     from pricing.product import Product
 
     Array = NDArray[np.float64]
@@ -71,16 +72,10 @@ class Judged:
 
 
 def judge(
-    product: Product,
+    sample: Sample,
     models: Mapping[str, RiskModel],
-    encoding: Encoding,
-    values: Array,
-    observed: Observed,
-    test: NDArray[np.bool_],
-    rows: pa.Table,
     *,
     in_service: Bundle | None = None,
-    cluster: NDArray[np.generic] | None = None,
     seed: int = 1,
 ) -> Judged:
     """Score the test rows by every family and work out the figures.
@@ -90,64 +85,62 @@ def judge(
 
     Parameters
     ----------
-    product, encoding
-        Product file, and its encoding.
+    sample
+        Training table, split.
     models
         Fitted families.
-    values, observed
-        All rows: encoded, and what happened.
-    test
-        Test rows, shape (n,).
-    rows
-        Test rows as they came.
     in_service
         Model that prices today.
-    cluster
-        Policy or customer of each row, shape (n,); the product's customer column when absent.
     seed
         Of the bootstraps.
     """
-    happened = observed.take(test)
+    values, happened = sample.matrix[sample.test], sample.observed.take(sample.test)
     predicted: dict[str, dict[str, Array]] = {}
     seconds: dict[str, float] = {}
     for family, model in models.items():
         start = time.perf_counter()
-        predicted[family] = model.predict(values[test])
+        predicted[family] = model.predict(values)
         seconds[family] = time.perf_counter() - start
     combining = dict(models)
     not_compared = EMPTY
     if in_service is not None:
         start = time.perf_counter()
-        found = _in_service(product, in_service, rows)
+        found = _in_service(sample.product, in_service, sample.tested)
         if isinstance(found, str):
             not_compared = found
         else:
             predicted[IN_SERVICE], combining[IN_SERVICE] = found, in_service.model
             seconds[IN_SERVICE] = time.perf_counter() - start
-    component, objective = next(iter(COMPONENTS[product.response.kind].items()))
-    null = null_prediction(observed, ~test, int(test.sum()), tuple(COMPONENTS[product.response.kind]))
-    actual = happened.capped_minor if objective == "tweedie" else happened.count
-    held = Held(
-        actual,
-        happened.exposure,
-        objective,
-        float(null[component][0]),
-        _factors(product, encoding, values[test], rows),
-        product.promotion.segments.columns,
-        _column(rows, product.split.column) if product.split.method == "time" else None,
-        _column(rows, product.profile.customer) if cluster is None else cluster[test],
-    )
-    response = compare_totals(
-        held, {f: parts[component] * held.exposure for f, parts in predicted.items()}, seconds, seed
-    )
+    components = tuple(COMPONENTS[sample.product.response.kind])
+    null = null_prediction(sample.observed, sample.learn, len(values), components)
+    held = _held(sample, happened, float(null[components[0]][0]))
+    totals = {family: parts[components[0]] * held.exposure for family, parts in predicted.items()}
+    response = compare_totals(held, totals, seconds, seed)
     one = next(iter(models.values()))
-    fixed = product.cover.kind == "fixed_benefit"
+    fixed = sample.product.cover.kind == "fixed_benefit"
     cost = happened.count * one.benefit_minor if fixed else happened.amount_minor
     predicted[NULL], combining[NULL] = null, one
     expected = {f: combining[f].combine(parts) * held.exposure for f, parts in predicted.items()}
     further = {f: _further(parts, happened, cost, expected[f]) for f, parts in predicted.items()}
     comparison = response.table.join(pd.DataFrame.from_dict(further, orient="index"))
-    return Judged(comparison, response, cost, held.exposure, expected, values[test], one.inputs, not_compared)
+    return Judged(comparison, response, cost, held.exposure, expected, values, one.inputs, not_compared)
+
+
+def _held(sample: Sample, happened: Observed, null_rate: float) -> Held:
+    """Give the test rows of the first component, which ranks the models."""
+    product, rows = sample.product, sample.tested
+    objective = next(iter(COMPONENTS[product.response.kind].values()))
+    groups = None if sample.groups is None else sample.groups[sample.test]
+    return Held(
+        happened.capped_minor if objective == "tweedie" else happened.count,
+        happened.exposure,
+        objective,
+        null_rate,
+        _factors(product, sample.encoding, sample.matrix[sample.test], rows),
+        product.promotion.segments.columns,
+        _column(rows, product.split.column) if product.split.method == "time" else None,
+        _column(rows, product.profile.customer) if groups is None else groups,
+    )
 
 
 def null_prediction(

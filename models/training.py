@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.encoding import Encoding
-from models.errors import EncodingError, TrainingDataError
+from models.errors import TrainingDataError
 from models.experience import ExperienceFit, fit_experience
 from models.families import Design, FitSettings, Objective, Scorer, fit_family
 from models.fitted import inputs_hash
 from models.judged import EMPTY, Judged, judge
-from models.response import Observed, check_enough, read_observed
 from models.risk_model import COMPONENTS, ComponentName, RiskModel
-from models.splits import group_keys, split_rows
+from models.sample import Sample
+from models.sample import read_table as read_table  # the tuner reads it from here
 from pricing.money import to_minor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from models.bundle import Bundle
+    from models.encoding import Encoding
     from models.registry import Promoted
-    from models.splits import SplitRows
+    from models.response import Observed
     from models.tuned import TunedSettings
     from pricing.product import Product
 
@@ -145,71 +146,66 @@ def train(
         tuned.check_made_for(product)
     report = progress or (lambda step, share: None)
     report("check the table", 0.0)
-    encoding, matrix, observed = read_table(product, table)
-    rows = split_rows(product.split, table)
-    groups = group_keys(product.split, table)
-    # Only a split by time has a buffer, and only one by group has groups, so groups need no cutting.
-    matrix, observed, test = without_buffer(matrix, observed, rows)
-    for part, name in ((~test, "learn"), (test, "test")):
-        check_enough(observed.count[part], observed.exposure[part], name, product.response.kind)
-    models: dict[str, RiskModel] = {}
-    seconds: dict[str, float] = {}
-    families = product.models.families
-    for number, family in enumerate(families):
-        report(f"fit {family}", 0.05 + 0.9 * number / len(families))
-        start = time.perf_counter()
-        models[family] = fit_risk_model(
-            product, family, encoding, matrix, observed, ~test, settings, groups=groups, tuned=tuned
-        )
-        seconds[family] = time.perf_counter() - start
+    sample = Sample.of(product, table)
+    sample.check_enough("learn", "test")
+    fit = partial(
+        fit_risk_model,
+        product,
+        encoding=sample.encoding,
+        matrix=sample.matrix,
+        observed=sample.observed,
+        settings=settings,
+        groups=sample.groups,
+        tuned=tuned,
+    )
+    models, seconds = _fit_families(product.models.families, sample, fit, report)
     report("experience", 0.93)
-    experience = fit_experience(
-        product,
-        matrix,
-        observed,
-        ~test,
-        _units(product, table, ~rows.out),
-        lambda part: fit_risk_model(
-            product,
-            product.models.champion,
-            encoding,
-            matrix,
-            observed,
-            part,
-            settings,
-            groups=groups,
-            tuned=tuned,
-            whole=_by_cost(product),
-        ),
-    )
+    experience = _experience(product, table, sample, fit)
     report("compare on test rows", 0.95)
-    judged = judge(
-        product,
-        models,
-        encoding,
-        matrix,
-        observed,
-        test,
-        table.filter(rows.test),
-        in_service=None if in_service is None else in_service.bundle,
-        cluster=groups,
-        seed=settings.seed,
-    )
-    spec_hash = EMPTY if feature_spec is None else inputs_hash(feature_spec, product.profile)
+    current = None if in_service is None else in_service.bundle
+    judged = judge(sample, models, in_service=current, seed=settings.seed)
+    facts = sample.facts()
+    facts |= {"seed": settings.seed, "rounds": settings.rounds, "learning_rate": settings.learning_rate}
+    facts |= seconds | {"tuned": "" if tuned is None else tuned.hash}
     report("done", 1.0)
     return TrainingResult(
         product,
-        spec_hash,
-        encoding,
+        EMPTY if feature_spec is None else inputs_hash(feature_spec, product.profile),
+        sample.encoding,
         models,
         judged.comparison,
         judged,
-        data_facts(observed, test, int(rows.out.sum()))
-        | {"seed": settings.seed, "rounds": settings.rounds, "learning_rate": settings.learning_rate}
-        | {f"seconds_{family}": round(value, 3) for family, value in seconds.items()}
-        | {"tuned": "" if tuned is None else tuned.hash},
+        facts,
         against=EMPTY if in_service is None else in_service.version,
         experience=experience,
+    )
+
+
+def _fit_families(
+    families: Sequence[str], sample: Sample, fit: Callable[..., RiskModel], report: Progress
+) -> tuple[dict[str, RiskModel], dict[str, float]]:
+    """Give the fitted families, and the seconds of each under `seconds_<family>`."""
+    models: dict[str, RiskModel] = {}
+    seconds: dict[str, float] = {}
+    for number, family in enumerate(families):
+        report(f"fit {family}", 0.05 + 0.9 * number / len(families))
+        start = time.perf_counter()
+        models[family] = fit(family=family, learn=sample.learn)
+        seconds[f"seconds_{family}"] = round(time.perf_counter() - start, 3)
+    return models, seconds
+
+
+def _experience(
+    product: Product, table: pa.Table, sample: Sample, fit: Callable[..., RiskModel]
+) -> ExperienceFit | None:
+    champion, whole = product.models.champion, _by_cost(product)
+    return fit_experience(
+        product,
+        sample.matrix,
+        sample.observed,
+        sample.learn,
+        _units(product, table, sample.kept),
+        lambda part: fit(family=champion, learn=part, whole=whole),
     )
 
 
@@ -322,41 +318,3 @@ def _target(
     if name == "frequency":
         return learn, count[learn] / exposure[learn], exposure[learn], float(count[learn].sum())
     return learn, capped[learn] / exposure[learn], exposure[learn], float(capped[learn].sum())
-
-
-def read_table(product: Product, table: pa.Table) -> tuple[Encoding, NDArray[np.float64], Observed]:
-    """Encode a training table and read what happened, or name every fault."""
-    problems: list[str] = []
-    encoding = Encoding.of(product)
-    try:
-        encoded = encoding.encode(table)
-        problems += encoded.sentences()
-    except EncodingError as error:
-        problems += error.problems
-    try:
-        observed = read_observed(product, table)
-    except TrainingDataError as error:
-        problems += error.problems
-    if problems:
-        raise TrainingDataError(problems)
-    return encoding, encoded.matrix, observed
-
-
-def without_buffer(
-    matrix: NDArray[np.float64], observed: Observed, rows: SplitRows
-) -> tuple[NDArray[np.float64], Observed, NDArray[np.bool_]]:
-    """Give inputs, responses and the test mask of the rows that are learned from or judged by."""
-    kept = ~rows.out
-    if kept.all():
-        return matrix, observed, rows.test
-    return matrix[kept], observed.take(kept), rows.test[kept]
-
-
-def data_facts(observed: Observed, test: NDArray[np.bool_], out: int) -> dict[str, float | int | str]:
-    """Give rows, claims and exposure of both sides of a split, and the rows that are on neither."""
-    facts: dict[str, float | int | str] = {}
-    for name, rows in (("learn", ~test), ("test", test)):
-        facts[f"{name}_rows"] = int(rows.sum())
-        facts[f"{name}_claims"] = float(observed.count[rows].sum())
-        facts[f"{name}_exposure"] = float(observed.exposure[rows].sum())
-    return facts | {"buffer_rows": out}

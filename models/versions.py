@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from models.encoding import Encoding
 from models.errors import RegistryError
 from models.judged import judge
-from models.response import check_enough
-from models.splits import group_keys, split_rows
-from models.training import data_facts, read_table, without_buffer
+from models.sample import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,20 +68,7 @@ def judge_bundles(
         raise RegistryError(
             f"no version of {product.code!r} can be judged: {left_out or 'none is registered'}"
         )
-    encoding, matrix, observed = read_table(product, table)
-    rows, groups = split_rows(product.split, table), group_keys(product.split, table)
-    matrix, observed, test = without_buffer(matrix, observed, rows)
-    check_enough(observed.count[test], observed.exposure[test], "test", product.response.kind)
-    judged = judge(
-        product,
-        models,
-        encoding,
-        matrix,
-        observed,
-        test,
-        table.filter(rows.test),
-        in_service=in_service,
-        cluster=groups,
-        seed=seed,
-    )
-    return judged, data_facts(observed, test, int(rows.out.sum())) | {"seed": seed}, left_out
+    sample = Sample.of(product, table)
+    sample.check_enough("test")
+    judged = judge(sample, models, in_service=in_service, seed=seed)
+    return judged, sample.facts() | {"seed": seed}, left_out

@@ -36,7 +36,7 @@ from pricing.product import Profile, read_product
 reference = Path(data.__file__).parent / "reference"
 lake = Path(tempfile.mkdtemp(prefix="premia-notebook-"))
 end = datetime(2026, 1, 1)
-simulate(lake, customers=15_000, seed=1)
+print(f"{simulate(lake, customers=15_000, seed=1).orders:,} orders")
 
 # %% [markdown]
 # ## Learn from the past, judge on what came later

@@ -92,7 +92,7 @@ axis.set(
     ylim=(0, 3),
     xlabel="claims that the GLM expects",
     ylabel="actual over expected",
-    title=f"{len(levels)} postcodes beyond a GLM without coordinates, as observed and as believed",
+    title=f"{len(levels)} postcodes, as observed and as believed",
 )
 axis.legend()
 plt.show()

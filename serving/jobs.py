@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from data.store import connect, write_parquet_atomic
@@ -126,15 +125,21 @@ def train_product(
     version = registry.log_training(result, author=author, at=wall_clock(settings.clock)())
     decision = registry.decision(product.code, version)
     report("done", 1.0)
+    promoted = decision.outcome == "promoted" and approver is not None
+    if promoted and approver is not None:
+        verdict = promote_model(product, version, approver, settings)
+    else:
+        verdict = _not_yet(product.code, version, author, decision)
     page = registry.report(product.code, version)
-    outcome = partial(TrainingOutcome, result, version, decision, page)
-    if decision.outcome != "promoted":  # an answer, not a failure: what priced before goes on pricing
-        return outcome(promoted=False, verdict=f"{product.code} version {version}: {decision.words()}")
-    if approver is None:
-        hint = f"premia promote {product.code} {version} --by NAME"
-        told = f"{product.code} version {version} is proposed by {author}: {decision.words()}. Next: {hint}"
-        return outcome(promoted=False, verdict=told)
-    return outcome(promoted=True, verdict=promote_model(product, version, approver, settings))
+    return TrainingOutcome(result, version, decision, page, promoted, verdict)
+
+
+def _not_yet(code: str, version: str, author: str, decision: Decision) -> str:
+    """Say why a version does not price: an answer, not a failure, and what priced before goes on pricing."""
+    if decision.outcome != "promoted":
+        return f"{code} version {version}: {decision.words()}"
+    hint = f"premia promote {code} {version} --by NAME"
+    return f"{code} version {version} is proposed by {author}: {decision.words()}. Next: {hint}"
 
 
 def tune_product(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from models.families.base import Objective
 
     Array = NDArray[np.float64]
+
+
+# Columns of `Lorenz.gini`, and their names here.
+GINI = {"gini": "gini", "low": "gini_low", "high": "gini_high", "error": "gini_error"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,25 +169,17 @@ def drift(
     """
     rows = check_rows(actual, expected, exposure, objective)
     codes, periods = _periods(period, rows.actual)
+    judged = partial(calibration, objective=objective, power=power, dispersion=dispersion)
     lines = {}
     for k, name in enumerate(periods):
         part = rows.where(codes == k)
         totals = (part.actual, part.expected, part.exposure)
         ranked = lorenz(*totals, draws=draws, level=level, seed=seed).gini
-        tested = calibration(
-            *totals,
-            objective=objective,
-            power=power,
-            dispersion=dispersion,
-            draws=draws,
-            level=level,
-            seed=seed,
-        ).tests
+        tested = judged(*totals, draws=draws, level=level, seed=seed).tests
+        held = {"rows": len(part.actual), "exposure": part.exposure.sum(), "actual": part.actual.sum()}
         for model in rows.models:
-            line = {"rows": len(part.actual), "exposure": part.exposure.sum(), "actual": part.actual.sum()}
-            gini = {"gini": "gini", "low": "gini_low", "high": "gini_high", "error": "gini_error"}
-            line |= {new: ranked.loc[model, old] for old, new in gini.items()}
-            lines[model, name] = line | tested.loc[model].drop(["chi2", "bands", "chi2_p"]).to_dict()
+            gini = {new: ranked.loc[model, old] for old, new in GINI.items()}
+            lines[model, name] = held | gini | tested.loc[model].drop(["chi2", "bands", "chi2_p"]).to_dict()
     frame = pd.DataFrame.from_dict(lines, orient="index")
     frame.index = pd.MultiIndex.from_tuples(lines, names=["model", "period"])
     return Drift(_with_change(frame, periods[0]), level)

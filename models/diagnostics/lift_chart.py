@@ -210,22 +210,12 @@ def double_lift(
     }
     groups = _bands_of(scaled[new] / scaled[old], rows.exposure, bands)
     low, high = total_interval(rows, groups, objective, dispersion, level)
-    actual_total = groups.total(rows.actual)
-    totals = {name: groups.total(value) for name, value in scaled.items()}
-    frame = pd.DataFrame(
-        {
-            "exposure": groups.exposure,
-            "ratio": totals[new] / totals[old],
-            "rate": actual_total / groups.exposure,
-            "low": low / groups.exposure,
-            "high": high / groups.exposure,
-            "old": totals[old] / groups.exposure,
-            "new": totals[new] / groups.exposure,
-            "old_ae": actual_total / totals[old],
-            "new_ae": actual_total / totals[new],
-        },
-        index=groups.index(),
-    )
+    actual_total, exposed = groups.total(rows.actual), groups.exposure
+    before, after = (groups.total(scaled[name]) for name in (old, new))
+    columns = {"exposure": exposed, "ratio": after / before, "rate": actual_total / exposed}
+    columns |= {"low": low / exposed, "high": high / exposed, "old": before / exposed, "new": after / exposed}
+    columns |= {"old_ae": actual_total / before, "new_ae": actual_total / after}
+    frame = pd.DataFrame(columns, index=groups.index())
     error = {
         name: float(np.average(np.abs(frame[f"{role}_ae"] - 1.0), weights=groups.exposure))
         for role, name in (("new", new), ("old", old))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
+    from models.diagnostics.bands import Bands
     from models.diagnostics.inputs import Rows, Totals
     from models.families.base import Objective
 
@@ -140,13 +141,7 @@ def residuals(
     for model in rows.models:
         spread = dispersion or pearson_dispersion(rows, model, objective, power)
         found = _residual_rows(rows, model, objective, power, spread, uniform)
-        groups = shared or prediction_bands(rows, model, bands)
-        part = found.groupby(groups.codes).mean()
-        part.insert(0, "rows", np.bincount(groups.codes))
-        part.insert(0, "band", list(groups.labels))
-        part.insert(0, "model", model)
-        part["spread"] = found["quantile"].groupby(groups.codes).std().to_numpy()
-        frames.append(part)
+        frames.append(_by_band(found, shared or prediction_bands(rows, model, bands), model))
         each[model] = found
         summary[model] = {
             "pearson": float((found["pearson"] ** 2).mean()),
@@ -157,6 +152,15 @@ def residuals(
     table = pd.DataFrame.from_dict(summary, orient="index").rename_axis("model")
     by = "band of the prediction, safest first" if shared is None else shared.name
     return Residuals(pd.concat(frames, ignore_index=True), each, table, by)
+
+
+def _by_band(found: pd.DataFrame, groups: Bands, model: str) -> pd.DataFrame:
+    part = found.groupby(groups.codes).mean()
+    part.insert(0, "rows", np.bincount(groups.codes))
+    part.insert(0, "band", list(groups.labels))
+    part.insert(0, "model", model)
+    part["spread"] = found["quantile"].groupby(groups.codes).std().to_numpy()
+    return part
 
 
 def _residual_rows(

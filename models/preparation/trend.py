@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -209,23 +209,29 @@ def fit_trend(
         raise TrainingDataError(
             [f"{len(value)} periods cannot tell {', '.join(names)} apart: take fewer terms or more periods"]
         )
-    family = {
-        "frequency": sm.families.Poisson(),
-        "severity": sm.families.Gamma(sm.families.links.Log()),
-        "pure_premium": sm.families.Tweedie(sm.families.links.Log(), var_power=TWEEDIE_POWER),
-    }[kind]
-    model = sm.GLM(value / weight, design, family=family, var_weights=weight)
-    with warnings.catch_warnings():
-        # A line through all points is a good fit here, not the separation that the library warns of.
-        warnings.simplefilter("ignore", PerfectSeparationWarning)
-        found = model.fit(scale="X2", tol=1e-10, tol_criterion="params", maxiter=200)
-    if not found.converged:
-        raise FitError(f"the trend of {len(value)} periods did not settle in 200 steps")
+    found = _settled(value / weight, design, weight, kind)
     covariance = np.asarray(found.cov_params(), np.float64)
     reach = _quantile(confidence, free)
     frame = _fitted(a, b, weight, value / weight, design, found.params, covariance, reach)
     terms = _terms(names, np.asarray(found.params), np.sqrt(np.diag(covariance)), reach)
     return Trend(frame, terms, kind, confidence, float(found.scale), covariance, tuple(breaks), origin, free)
+
+
+def _settled(rate: Floats, design: Floats, weight: Floats, kind: Kind) -> Any:  # noqa: ANN401 - not typed
+    """Fit by statsmodels, Pearson's dispersion; the result of `GLM.fit`."""
+    family = {
+        "frequency": sm.families.Poisson(),
+        "severity": sm.families.Gamma(sm.families.links.Log()),
+        "pure_premium": sm.families.Tweedie(sm.families.links.Log(), var_power=TWEEDIE_POWER),
+    }[kind]
+    model = sm.GLM(rate, design, family=family, var_weights=weight)
+    with warnings.catch_warnings():
+        # A line through all points is a good fit here, not the separation that the library warns of.
+        warnings.simplefilter("ignore", PerfectSeparationWarning)
+        found = model.fit(scale="X2", tol=1e-10, tol_criterion="params", maxiter=200)
+    if not found.converged:
+        raise FitError(f"the trend of {len(rate)} periods did not settle in 200 steps")
+    return found
 
 
 def average_accident_date(

@@ -20,7 +20,7 @@ from models.tariff.tariff import Component, Source, Table, Tariff, table_model
 from pricing.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -71,14 +71,6 @@ def make_tariff(
     TariffError
         If a component is no table, or a base level is unknown.
     """
-    components = []
-    for name, objective in COMPONENTS[model.kind].items():
-        scorer = model.components[name]
-        if not isinstance(scorer, TableModel):
-            raise TariffError(
-                [f"{name} of family {model.family!r} is not made of tables. Hint: distil it into a tariff"]
-            )
-        components.append(_component(name, objective, scorer, encoding))
     tariff = Tariff(
         product.code,
         product.hash,
@@ -87,7 +79,7 @@ def make_tariff(
         model.benefit_minor,
         model.load_minor,
         encoding,
-        tuple(components),
+        tuple(_components(model, encoding)),
         source or Source(family=model.family),
     )
     tariff = based(measured(tariff, learn))
@@ -99,6 +91,16 @@ def make_tariff(
             settings = replace(chosen, glm=product.models.glm)
             tariff = tariff.with_component(_with_variances(tariff.component(name), encoding, learn, settings))
     return tariff
+
+
+def _components(model: RiskModel, encoding: Encoding) -> Iterator[Component]:
+    for name, objective in COMPONENTS[model.kind].items():
+        scorer = model.components[name]
+        if not isinstance(scorer, TableModel):
+            raise TariffError(
+                [f"{name} of family {model.family!r} is not made of tables. Hint: distil it into a tariff"]
+            )
+        yield _component(name, objective, scorer, encoding)
 
 
 def _with_variances(

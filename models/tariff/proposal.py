@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from models.errors import MismatchError, TariffError
 from models.judged import EMPTY, judge
-from models.splits import group_keys, split_rows
+from models.sample import Sample
 from models.tariff.making import make_tariff, measured, rebased
 from models.tariff.rows import Rows
 from models.tariff.state import from_state, tariff_hash, to_state
 from models.tariff.tariff import FAMILY, Source, Tariff
-from models.training import TrainingResult, data_facts, read_table, without_buffer
+from models.training import TrainingResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,9 +36,12 @@ def tariff_rows(product: Product, table: pa.Table) -> tuple[Rows, Rows]:
     TrainingDataError
         If the table cannot be used, with row counts.
     """
-    encoding, values, observed = read_table(product, table)
-    values, observed, test = without_buffer(values, observed, split_rows(product.split, table))
-    return tuple(Rows.of(product, encoding, values, observed, part) for part in (~test, test))  # type: ignore[return-value]
+    sample = Sample.of(product, table)
+    learn, test = (
+        Rows.of(product, sample.encoding, sample.matrix, sample.observed, part)
+        for part in (sample.learn, sample.test)
+    )
+    return learn, test
 
 
 def tariff_of(
@@ -104,26 +107,14 @@ def propose(
         raise MismatchError(
             "products", f"{tariff.product} {tariff.product_hash}", f"{product.code} {product.hash}"
         )
-    encoding, values, observed = read_table(product, table)
-    if repr(tariff.encoding) != repr(encoding):
-        raise MismatchError("inputs", repr(tariff.encoding), repr(encoding))
-    rows = split_rows(product.split, table)
-    values, observed, test = without_buffer(values, observed, rows)
+    sample = Sample.of(product, table)
+    if repr(tariff.encoding) != repr(sample.encoding):
+        raise MismatchError("inputs", repr(tariff.encoding), repr(sample.encoding))
     models = {FAMILY: tariff.model()}
-    judged = judge(
-        product,
-        models,
-        encoding,
-        values,
-        observed,
-        test,
-        table.filter(rows.test),
-        in_service=None if in_service is None else in_service.bundle,
-        cluster=group_keys(product.split, table),
-    )
+    judged = judge(sample, models, in_service=None if in_service is None else in_service.bundle)
     editors = sorted({change.editor for change in tariff.changes})
     summary: dict[str, float | int | str] = {
-        **data_facts(observed, test, int(rows.out.sum())),
+        **sample.facts(),
         "parent_version": tariff.source.version,
         "parent_hash": tariff.source.artifact_hash,
         "parent_family": tariff.source.family,
@@ -135,7 +126,7 @@ def propose(
     return TrainingResult(
         product,
         spec_hash,
-        encoding,
+        sample.encoding,
         models,
         judged.comparison,
         judged,
