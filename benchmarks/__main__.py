@@ -29,6 +29,7 @@ NAMES = (
     "credibility",
     "experience",
     "incremental",
+    "ladder",
     "optimiser",
     "price_tests",
     "recovery",
@@ -80,6 +81,11 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "growth": ("at most", 10.0),
     },
     "evaluator": {"p50_us": ("at most", 25.0), "store_p99_us": ("at most", 100.0)},
+    "ladder": {
+        "one_us": ("at most", 15.0),
+        "batch_s": ("at most", 3.0),
+        "differences": ("at most", 0.0),
+    },
     "optimiser": {
         "one_s": ("at most", 2.0),
         "seg_s": ("at most", 15.0),

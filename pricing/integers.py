@@ -47,6 +47,9 @@ def multiply_divide(value: Integers, numerator: Integers, denominator: int) -> I
     int or ndarray
         Of the shape of `value`.
     """
+    if isinstance(value, int) and isinstance(numerator, int):  # Python's integers have no 64 bits to exceed
+        exact, left = divmod(value * numerator, denominator)
+        return exact + ((2 * left + (exact & 1)) > denominator)
     whole, rest = divmod(value, denominator)
     quotient, rest = divmod(rest * numerator, denominator)
     quotient = quotient + whole * numerator

@@ -29,7 +29,6 @@ from pricing.integers import (
     at_least,
     at_most,
     choose,
-    divide_half_even,
     multiply_divide,
 )
 from pricing.plan import LARGEST_NET_MICROS, MILLION
@@ -220,15 +219,18 @@ def price_bounds(inputs: PriceInputs, terms: ChannelTerms) -> tuple[Integers, In
     tuple
         Minor units; the filed corridor is not part of it.
     """
-    lowest, highest = _renewal_bounds(inputs, terms)
-    if terms.cover_share is not None and inputs.cover_minor is not None:
-        highest = at_most(highest, terms.cover_bound(inputs.cover_minor))
-    if terms.maximum_price_minor is not None:
-        highest = at_most(highest, terms.maximum_price_minor)
-    return at_least(lowest, terms.minimum_price_minor), highest
+    return _meet(_bounds(inputs, terms), terms)
 
 
-def _renewal_bounds(inputs: PriceInputs, terms: ChannelTerms) -> tuple[Integers, Integers]:
+class _Bounds(NamedTuple):
+    """Bounds of the price, minor units: of the change at renewal, and of the cover (None: no such cap)."""
+
+    lowest: Integers
+    highest: Integers
+    cover: Integers | None
+
+
+def _bounds(inputs: PriceInputs, terms: ChannelTerms) -> _Bounds:
     expiring, unit = inputs.expiring_minor, terms.unit_micros
     lowest: Integers = 0
     highest: Integers = UNBOUNDED_MINOR
@@ -237,11 +239,23 @@ def _renewal_bounds(inputs: PriceInputs, terms: ChannelTerms) -> tuple[Integers,
         highest = choose(expiring > 0, most, UNBOUNDED_MINOR)
     if terms.fall is not None:  # 0 for new business
         lowest = -(-expiring * (MILLION - terms.fall) // unit) * terms.unit_minor
-    return lowest, highest
+    capped = terms.cover_share is not None and inputs.cover_minor is not None
+    return _Bounds(lowest, highest, terms.cover_bound(inputs.cover_minor) if capped else None)  # type: ignore[arg-type]
+
+
+def _meet(bounds: _Bounds, terms: ChannelTerms) -> tuple[Integers, Integers]:
+    """Bring all bounds together."""
+    highest = bounds.highest
+    if bounds.cover is not None:
+        highest = at_most(highest, bounds.cover)
+    if terms.maximum_price_minor is not None:
+        highest = at_most(highest, terms.maximum_price_minor)
+    return at_least(bounds.lowest, terms.minimum_price_minor), highest
 
 
 def _times(total: Integers, relativity: Integers) -> Integers:
-    return at_most(multiply_divide(total, relativity, MILLION), SATURATED)
+    found = multiply_divide(total, relativity, MILLION)
+    return min(found, SATURATED) if isinstance(found, int) else np.minimum(found, SATURATED)
 
 
 def _loaded(risk: Integers, inputs: PriceInputs, terms: ChannelTerms) -> Totals:
@@ -288,7 +302,7 @@ def _net(loaded: Integers, inputs: PriceInputs, terms: ChannelTerms) -> Totals:
     return totals
 
 
-def _capped(net: Integers, inputs: PriceInputs, terms: ChannelTerms) -> Totals:
+def _capped(net: Integers, bounds: _Bounds, terms: ChannelTerms) -> Totals:
     """Totals of the caps that the plan has, then with tax."""
     totals: Totals = []
     gross = net + multiply_divide(net, terms.tax, MILLION)
@@ -296,15 +310,15 @@ def _capped(net: Integers, inputs: PriceInputs, terms: ChannelTerms) -> Totals:
     def bound(name: StepName, bounded: Integers) -> None:
         nonlocal net, gross
         changed = bounded != gross
-        net = choose(changed, multiply_divide(bounded, MILLION, MILLION + terms.tax), net)
-        gross = bounded
+        if changed is not False:
+            net = choose(changed, multiply_divide(bounded, MILLION, MILLION + terms.tax), net)
+            gross = bounded
         totals.append((name, net))
 
     if terms.renewal:
-        lowest, highest = _renewal_bounds(inputs, terms)
-        bound("renewal_cap", at_most(at_least(gross, lowest * MILLION), highest * MILLION))
-    if terms.cover_share is not None and inputs.cover_minor is not None:
-        bound("cover_cap", at_most(gross, terms.cover_bound(inputs.cover_minor) * MILLION))
+        bound("renewal_cap", at_most(at_least(gross, bounds.lowest * MILLION), bounds.highest * MILLION))
+    if bounds.cover is not None:
+        bound("cover_cap", at_most(gross, bounds.cover * MILLION))
     if terms.maximum_price_minor is not None:
         bound("maximum_premium", at_most(gross, terms.maximum_price_minor * MILLION))
     totals.append(("tax", gross))
@@ -316,9 +330,10 @@ def _steps(totals: Totals, price: Integers) -> list[tuple[StepName, Integers]]:
     steps: list[tuple[StepName, Integers]] = []
     before: Integers = 0
     for name, total in totals:
-        rounded = divide_half_even(total, MILLION)
-        steps.append((name, rounded - before))
-        before = rounded
+        whole, rest = divmod(total, MILLION)  # half to even, as `divide_half_even`, without its call
+        whole = whole + ((2 * rest + (whole & 1)) > MILLION)
+        steps.append((name, whole - before))
+        before = whole
     steps.append(("rounding", price - before))
     return steps
 
@@ -354,10 +369,11 @@ def build_ladder(
     inputs.check(plan)
     totals = _loaded_one(inputs, terms)
     totals += _net(totals[-1][1], inputs, terms)
-    totals += _capped(totals[-1][1], inputs, terms)
+    bounds = _bounds(inputs, terms)
+    totals += _capped(totals[-1][1], bounds, terms)
     price = int(_price(totals[-1][1], terms))
-    _check_price(price, totals[-2][1], inputs, plan, terms)
-    return Ladder(tuple(Step(name, int(minor)) for name, minor in _steps(totals, price)), price)
+    _check_price(price, totals[-2][1], _meet(bounds, terms), plan, terms)
+    return Ladder(tuple(map(Step._make, _steps(totals, price))), price)
 
 
 def _loaded_one(inputs: PriceInputs, terms: ChannelTerms) -> Totals:
@@ -454,9 +470,9 @@ def _unusable(premium: object, terms: ChannelTerms) -> TechnicalPremiumError:
 
 
 def _check_price(
-    price: int, net: Integers, inputs: PriceInputs, plan: RatingPlan, terms: ChannelTerms
+    price: int, net: Integers, bounds: tuple[Integers, Integers], plan: RatingPlan, terms: ChannelTerms
 ) -> None:
-    lowest, highest = price_bounds(inputs, terms)
+    lowest, highest = bounds
     if lowest > highest:
         raise LimitsError(int(lowest), int(highest), plan.code)
     if not _pays(net, terms):
@@ -503,9 +519,10 @@ def build_ladders(
     premium = np.asarray(inputs.risk_premium_minor)
     totals, usable = _loaded_columns(inputs, terms)
     totals += _net(totals[-1][1], inputs, terms)
-    totals += _capped(totals[-1][1], inputs, terms)
+    bounds = _bounds(inputs, terms)
+    totals += _capped(totals[-1][1], bounds, terms)
     price = _price(totals[-1][1], terms)
-    lowest, highest = price_bounds(inputs, terms)
+    lowest, highest = _meet(bounds, terms)
     refused = {
         TechnicalPremiumError.kind: ~usable,
         LimitsError.kind: np.broadcast_to(lowest > highest, premium.shape),

@@ -421,7 +421,7 @@ class ChannelTerms:
     fall: int | None
     cover_share: int | None
 
-    @property
+    @cached_property
     def largest_risk_micros(self) -> int:
         """Largest loaded risk premium that the exact arithmetic holds, millionths of a minor unit."""
         return LARGEST_NET_MICROS // MILLION * (MILLION - self.loadings) - self.fixed_micros

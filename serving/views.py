@@ -178,7 +178,7 @@ def _outcome(outcome: Outcome) -> RuleOutcome:
 
 
 def _finite(value: FactorValue) -> float | str | None:
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reasons(

@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import warnings
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import pricing.errors
 import serving.errors
 from data.store import connect
 from features.load import default_spec
+from models.bundle import Bundle
 from pricing.errors import PlanNotEffectiveError, PricingError
 from serving.api import create_app
 from serving.compose import open_service
@@ -145,6 +147,45 @@ def test_money_is_decimal_text_and_minor_units_and_the_ladder_adds_up(client, bo
         assert isinstance(entry["minor"], int)
         assert re.fullmatch(r"-?\d+\.\d{2}", entry["amount"])
         assert Decimal(entry["amount"]) * 100 == entry["minor"]
+
+
+@pytest.mark.parametrize("body", [BODY, FREIGHT], ids=["motor", "return_freight"])
+def test_what_is_owed_adds_up_to_the_price_and_names_the_payee(client, body):
+    given = quote(client, body)
+    owed = given["settlement"]
+    assert owed["payee"] == body["channel"]
+    assert sum(owed[part]["minor"] for part in ("tax", "commission", "kept")) == given["price"]["minor"]
+    assert owed["tax"]["minor"] == round(given["price"]["minor"] * 6 / 106)
+    payees = {step["step"]: step["payee"] for step in given["ladder"]}
+    assert {name for name, payee in payees.items() if payee} == {"commission"}
+    assert payees["commission"] == body["channel"]
+
+
+def test_a_sub_channel_that_the_plan_does_not_name_and_an_expiring_premium_of_nothing_are_refused(client):
+    (fault,) = problem(
+        client.post("/v1/quotes", json=BODY | {"sub_channel": "shop_7"}), 422, "unknown-channel"
+    )
+    assert (fault["pointer"], fault["code"], fault["value"]) == ("/sub_channel", "unknown", "shop_7")
+    assert fault["allowed"] == "none; leave it out"
+    (fault,) = problem(
+        client.post("/v1/quotes", json=BODY | {"expiring_premium_minor": 0}), 422, "invalid-request"
+    )
+    assert fault["pointer"] == "/expiring_premium_minor"
+    assert quote(client, BODY | {"expiring_premium_minor": 250_000})["expiring_premium_minor"] == 250_000
+
+
+@pytest.mark.parametrize("premium", [float("nan"), float("inf"), 0.0, -1.0, 1e15])
+def test_a_model_without_a_usable_result_refers_and_never_prices(insurer, monkeypatch, premium):
+    def broken(self, risk, profile):
+        return replace(score_one(self, risk, profile), risk_premium_minor=premium)
+
+    score_one = Bundle.score_one
+    monkeypatch.setattr(Bundle, "score_one", broken)
+    with TestClient(create_app(lambda: open_service(insurer.settings, clock=lambda: insurer.end))) as opened:
+        given = quote(opened)
+    assert (given["status"], given["price"], given["ladder"]) == ("referred", None, [])
+    assert given["settlement"] is None
+    assert [outcome["code"] for outcome in given["outcomes"]] == ["risk_premium_unusable"]
 
 
 def test_reasons_and_labels_are_english_and_chinese(client):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import sqlite3
 import warnings
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +21,17 @@ from features.load import default_spec
 from features.profiles import build_profiles
 from models.registry import Registry
 from models.training_table import attach_profiles
+from pricing.definitions import parse_definition
 from pricing.errors import CorridorError, TechnicalPremiumError
 from pricing.ladder import STEP_NAMES, PriceInputs, build_ladder
-from pricing.plan import read_plan
+from pricing.plan import RatingPlan, read_plan
+from pricing.product import read_product
 from serving.api import create_app
 from serving.compose import load_services, open_service
 from serving.history import HistoryStore, build_history
 from serving.profiles import ProfileReader
 from serving.quotes import QuoteStore
+from serving.replay import replay
 from serving.reprice import read_prices, reprice
 
 if TYPE_CHECKING:
@@ -43,7 +48,8 @@ with warnings.catch_warnings():
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("insurer")]
 
 ROWS = 300
-KEYS = ("policy_id", "product", "channel", "customer_id", "seller_id", "premium_minor")
+OWED = ("tax", "commission")
+KEYS = ("policy_id", "product", "channel", "sub_channel", "customer_id", "seller_id", "premium_minor")
 MOTOR_TWISTS: list[dict[str, Any]] = [
     {"driver_age": 17},
     {"driver_age": 91},
@@ -147,18 +153,29 @@ def freight(insurer) -> pa.Table:
     return twisted(recent, FREIGHT_TWISTS)
 
 
-def by_api(insurer, client: TestClient, table: pa.Table) -> list[dict[str, Any]]:
+def by_api(insurer, client: TestClient, table: pa.Table, *, renewal: bool = False) -> list[dict[str, Any]]:
     """Ask the service for each row; the unrounded premium comes from the quote store."""
     store = QuoteStore(insurer.settings.quotes)
     found = []
     for row in table.to_pylist():
         risk = {name: value for name, value in row.items() if name not in KEYS}
         body = {key: row[key] for key in ("product", "channel", "customer_id", "seller_id")} | {"risk": risk}
+        if renewal:
+            body |= {"sub_channel": row["sub_channel"], "expiring_premium_minor": row["premium_minor"]}
         answer = client.post("/v1/quotes", json=body)
         given = answer.json()
         if answer.status_code == 422:
             codes = [f"{e['pointer'].rsplit('/', 1)[-1]}:{e['code']}" for e in given["errors"]]
-            found.append({"status": "refused", "codes": codes, "premium": None, "price": None, "steps": {}})
+            found.append(
+                {
+                    "status": "refused",
+                    "codes": codes,
+                    "premium": None,
+                    "price": None,
+                    "steps": {},
+                    "owed": None,
+                }
+            )
             continue
         assert answer.status_code == 201, given
         found.append(
@@ -168,6 +185,7 @@ def by_api(insurer, client: TestClient, table: pa.Table) -> list[dict[str, Any]]
                 "premium": store.get(given["quote_id"]).body["risk_premium_minor"],
                 "price": given["price"] and given["price"]["minor"],
                 "steps": {step["step"]: step["minor"] for step in given["ladder"] if step["minor"]},
+                "owed": given["settlement"] and [given["settlement"][of]["minor"] for of in OWED],
             }
         )
     store.close()
@@ -196,6 +214,7 @@ def by_batch(insurer, services, table: pa.Table, folder: Path) -> list[dict[str,
             "premium": row["risk_premium_minor"],
             "price": row["price_minor"],
             "steps": {name: row[f"step_{name}_minor"] for name in STEP_NAMES if row[f"step_{name}_minor"]},
+            "owed": None if row["price_minor"] is None else [row[f"{of}_due_minor"] for of in OWED],
         }
         for row in rows
     ]
@@ -250,6 +269,79 @@ def test_service_batch_and_notebook_agree_to_the_fen(
             assert row["price"] == price
             assert sum(row["steps"].values()) == price
     assert quoted >= ROWS - 20
+
+
+EVERY_STEP = """
+relativities.fuel.levels = {{ petrol = "1", diesel = "1.07", electric = "0.931234" }}
+relativities.annual_km.unknown = "1.02"
+relativities.annual_km.bands = [
+    {{ at_least = 1, below = 12, relativity = "0.95" }}, {{ at_least = 12, relativity = "1.05" }},
+]
+claims_inflation = {{ annual_rate = "0.035", base_date = 2025-01-01, target_date = 2026-07-01 }}
+reinsurance = "0.015"
+maximum_premium = "{maximum:.2f}"
+renewal_cap = {{ rise = "0.12", fall = "0.08" }}
+cover_cap.share = "{share:.6f}"
+"""
+
+
+@pytest.fixture(scope="module")
+def every_step(insurer, services, motor, tmp_path_factory) -> RatingPlan:
+    """The plan of motor with sub-channels and every step there is, each of which moves part of the book."""
+    rows = by_batch(insurer, services, motor, tmp_path_factory.mktemp("plain"))
+    low, high, higher = np.quantile([row["price"] for row in rows if row["price"]], [0.2, 0.8, 0.9]) / 100
+    text = (insurer.settings.plans / "motor-2026-01.toml").read_text(encoding="utf-8")
+    text = text.replace('agent = "0.15"', 'agent = { one = "0.12", two = "0.17" }')
+    text = text.replace('minimum_premium = "100.00"', f'minimum_premium = "{low / 1.06:.2f}"')
+    every = EVERY_STEP.format(maximum=high / 1.06, share=higher / 300_000)
+    plan = parse_definition(RatingPlan, text.replace("[expense]", f"{every}\n[expense]", 1), "every")
+    assert not plan.product_problems(read_product(insurer.settings.products / "motor.toml"))
+    return plan
+
+
+def test_a_plan_with_every_step_prices_alike_and_its_quotes_are_replayed(
+    insurer, services, motor, every_step, tmp_path
+):
+    rows = motor.to_pylist()
+    for number, row in enumerate(rows):
+        row["sub_channel"] = ["one", "two"][number % 2] if row["channel"] == "agent" else None
+        row["premium_minor"] = None if number % 5 == 0 else row["premium_minor"]
+    rows[2]["premium_minor"] = 900_000  # may not fall as far as the cover cap asks
+    agents = [row for row in rows if row["channel"] == "agent"]
+    agents[0]["sub_channel"], agents[1]["sub_channel"] = "three", None
+    schema = motor.schema.append(pa.field("sub_channel", pa.string()))
+    table = pa.Table.from_pylist(rows, schema=schema)
+
+    def opened():
+        service = open_service(insurer.settings, clock=lambda: insurer.end)
+        service.products["motor"] = replace(service.products["motor"], plan=every_step, plans=())
+        return service
+
+    with TestClient(create_app(opened)) as client:
+        api = by_api(insurer, client, table, renewal=True)
+    changed = {**services, "motor": replace(services["motor"], plan=every_step, plans=())}
+    batch = by_batch(insurer, changed, table, tmp_path)
+    assert api == batch
+    codes = {code for row in api for code in row["codes"]}
+    assert {"sub_channel:missing", "sub_channel:unknown", "limits_contradict"} <= codes
+    used = {name for row in api for name in row["steps"]}
+    assert used >= set(STEP_NAMES) - {"experience", "price_policy", "price_test"}, (
+        "each step moves some price"
+    )
+    registry = Registry(insurer.settings.registry)
+    registry.archive.keep(every_step)
+    store = QuoteStore(insurer.settings.quotes)
+    replayed = [replay(quote_id, store, registry) for quote_id in newest(insurer, 60)]
+    assert [found.first_difference for found in replayed] == [None] * 60
+    assert {found.seal for found in replayed} == {"unchanged"}
+    assert {found.quote.status for found in replayed} >= {"quoted", "referred"}
+    store.close()
+
+
+def newest(insurer, count: int) -> list[str]:
+    with closing(sqlite3.connect(insurer.settings.quotes)) as con:
+        rows = con.execute("SELECT quote_id FROM quotes ORDER BY rowid DESC LIMIT ?", [count])
+        return [quote_id for (quote_id,) in rows]
 
 
 def test_twisted_risks_end_as_their_product_file_says(insurer, client, motor):
