@@ -222,7 +222,7 @@ def decoded(encoding: Encoding, matrix: Array) -> pd.DataFrame:
 
 def banded(column: pd.Series) -> list[str]:
     """Name the level of each row; numbers of many values are cut into ten bands of like rows."""
-    if column.dtype == object or column.nunique() <= BANDS:
+    if not pd.api.types.is_numeric_dtype(column.dtype) or column.nunique() <= BANDS:
         return ["not known" if pd.isna(value) else _short(value) for value in column]
     edges = np.unique(np.nanquantile(column, np.linspace(0, 1, BANDS + 1)))
     names = [f"{_short(low)} to {_short(high)}" for low, high in pairwise(edges)]

@@ -61,8 +61,11 @@ class Lorenz(Drawn):
         Raises
         ------
         DiagnosticError
-            If there were no draws.
+            If there were no draws, or a model was not judged.
         """
+        if unknown := [name for name in (new, old) if name not in self.gini.index]:
+            known = ", ".join(map(str, self.gini.index))
+            raise DiagnosticError([f"{name!r} is not among the models {known}" for name in unknown])
         if not len(self.draws):
             raise DiagnosticError(["the Gini was taken without draws. Hint: lorenz(..., draws=200)"])
         apart = (self.draws[new] - self.draws[old]).to_numpy()

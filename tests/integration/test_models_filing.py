@@ -18,7 +18,7 @@ from models.tariff.tariff import Source
 from models.training import train
 from pricing.plan import read_plan
 from pricing.product import parse_product
-from tests.unit.test_models_fairness import PRODUCT, book
+from tests.toys import TOY, toy_book
 
 CARD = """
 [card]
@@ -41,8 +41,8 @@ LOG = [
 
 @pytest.fixture(scope="module")
 def trained():
-    table = book(6_000, 0.5)
-    product = parse_product(PRODUCT.replace("\n[[factors]]", CARD + "\n[[factors]]"), "toy.toml")
+    table = toy_book(6_000, 0.5)
+    product = parse_product(TOY.replace("\n[[factors]]", CARD + "\n[[factors]]"), "toy.toml")
     return product, table, train(product, table, settings=FitSettings(rounds=20, learning_rate=0.1))
 
 

@@ -68,6 +68,8 @@ def test_gini_and_its_bootstrap():
     assert isinstance(found.figure(UNITS), Figure)
     with pytest.raises(DiagnosticError, match="without draws"):
         lorenz(actual, expected, exposure, draws=0).difference("true", "flat")
+    with pytest.raises(DiagnosticError, match="'other' is not among the models flat, true"):
+        lorenz(actual, expected, exposure, draws=2).difference("other", "flat")
 
 
 def test_a_resampled_gini_is_the_gini_of_the_resample():

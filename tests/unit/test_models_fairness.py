@@ -10,48 +10,7 @@ from models.governance import audit_fairness, discrimination_free, price_gap, pr
 from models.training import train
 from pricing.errors import DefinitionError
 from pricing.product import parse_product
-
-PRODUCT = """
-code = "toy"
-version = 1
-currency = "EUR"
-plan = "toy-1"
-quote_valid_minutes = 60
-protected = ["sex"]
-name = { en = "Toy", zh = "玩具" }
-cover = { kind = "fixed_benefit", per = "year", days = 365, benefit = "100.00" }
-response = { kind = "claim_count", count = "claims" }
-exposure = { column = "exposure", unit = "policy-year" }
-split = { method = "column", column = "part", test = "T" }
-offer = { need = "home" }
-models = { families = ["ga2m"], champion = "ga2m" }
-
-[[factors]]
-name = "power"
-label = { en = "Power", zh = "功率" }
-type = "number"
-unit = "kW"
-minimum = 0
-maximum = 100
-"""
-
-
-def book(rows: int, proxy: float) -> pa.Table:
-    """Women have half the claims; `proxy` moves their power, so that it gives them away."""
-    rng = np.random.default_rng(3)
-    woman = rng.random(rows) < 0.4
-    power = np.clip(rng.normal(50 + proxy * np.where(woman, -15, 15), 10), 0, 100)
-    rate = np.where(woman, 0.1, 0.2) * np.exp(0.01 * (power - 50))
-    exposure = rng.uniform(0.3, 1.0, rows)
-    return pa.table(
-        {
-            "sex": np.where(woman, "w", "m"),
-            "power": power,
-            "exposure": exposure,
-            "claims": rng.poisson(rate * exposure),
-            "part": np.where(np.arange(rows) % 4, "L", "T"),
-        }
-    )
+from tests.toys import TOY, toy_book
 
 
 def test_a_proxy_is_found_and_noise_is_not():
@@ -118,11 +77,11 @@ def test_estimates_that_cannot_be_are_refused():
 
 @pytest.mark.slow
 def test_the_audit_tells_a_proxy_from_an_innocent_factor():
-    product = parse_product(PRODUCT, "toy.toml")
+    product = parse_product(TOY, "toy.toml")
     settings = FitSettings(rounds=80, learning_rate=0.1)
     shares, gaps = {}, {}
     for proxy in (0.0, 1.0):
-        table = book(20_000, proxy)
+        table = toy_book(20_000, proxy)
         (audit,) = audit_fairness(
             product, table, train(product, table, settings=settings).models["ga2m"], settings=settings
         )
@@ -139,8 +98,8 @@ def test_the_audit_tells_a_proxy_from_an_innocent_factor():
 
 
 def test_an_audit_without_attribute_is_refused():
-    product = parse_product(PRODUCT, "toy.toml")
-    table = book(2_000, 0.0)
+    product = parse_product(TOY, "toy.toml")
+    table = toy_book(2_000, 0.0)
     model = train(product, table, settings=FitSettings(rounds=5)).models["ga2m"]
     with pytest.raises(TrainingDataError, match="'sex'"):
         audit_fairness(product, table.drop_columns(["sex"]), model)
@@ -156,4 +115,4 @@ def test_the_product_file_bars_the_attribute_from_the_model():
     factor = '[[factors]]\nname = "sex"\nlabel = { en = "Sex", zh = "性别" }\n'
     factor += 'type = "category"\nlevels = ["w", "m"]\n'
     with pytest.raises(DefinitionError, match="never rating factors"):
-        parse_product(PRODUCT + factor, "toy.toml")
+        parse_product(TOY + factor, "toy.toml")

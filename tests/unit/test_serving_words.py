@@ -17,6 +17,7 @@ from pricing.factors import Text
 from pricing.ladder import STEP_NAMES
 from serving.clock import EPOCH, to_micros, wall_clock
 from serving.engine import REFERRALS, refusal
+from serving.governance_jobs import banded
 from serving.history import CustomerFacts
 from serving.render import BANDS, change_bands, comparison_table, recommendation_table, reprice_table
 from serving.reprice import RepriceSummary
@@ -215,3 +216,10 @@ def test_the_wire_knows_every_status():
         "declined",
         "expired",
     }
+
+
+def test_levels_of_a_category_are_never_cut_into_bands():
+    levels = pd.Series([f"R{k}" for k in range(30)] * 2)
+    assert levels.dtype != object  # what pandas 3 makes of texts
+    assert banded(levels) == list(levels)
+    assert len(set(banded(pd.Series(range(60), dtype=float)))) == 10
