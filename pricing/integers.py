@@ -72,14 +72,14 @@ ROUNDING = {"half_even": divide_half_even, "half_up": divide_half_up, "up": divi
 def at_least(value: Integers, floor: Integers) -> Integers:
     """Give the larger of a value and a floor."""
     if isinstance(value, int) and isinstance(floor, int):
-        return max(value, floor)
+        return value if value > floor else floor  # quicker than `max`, which every price needs ten times
     return np.maximum(value, floor)
 
 
 def at_most(value: Integers, ceiling: Integers) -> Integers:
     """Give the smaller of a value and a ceiling."""
     if isinstance(value, int) and isinstance(ceiling, int):
-        return min(value, ceiling)
+        return value if value < ceiling else ceiling
     return np.minimum(value, ceiling)
 
 

@@ -255,7 +255,7 @@ def _meet(bounds: _Bounds, terms: ChannelTerms) -> tuple[Integers, Integers]:
 
 def _times(total: Integers, relativity: Integers) -> Integers:
     found = multiply_divide(total, relativity, MILLION)
-    return min(found, SATURATED) if isinstance(found, int) else np.minimum(found, SATURATED)
+    return at_most(found, SATURATED)
 
 
 def _loaded(risk: Integers, inputs: PriceInputs, terms: ChannelTerms) -> Totals:

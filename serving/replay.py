@@ -7,26 +7,27 @@ the record, product file and rating plan from the archive, the model from the re
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ArtifactError
 from pricing.errors import NoPriceError
+from pricing.experience import OwnHistory
 from pricing.factors import NumberFactor
-from pricing.ladder import PriceInputs, build_ladder, settle
+from pricing.ladder import build_ladder, settle
 from pricing.plan import MILLION
 from pricing.rules import Outcome
-from serving.engine import refusal, rule_outcomes
+from serving.engine import InService, Sale, price_inputs, refusal, rule_outcomes
 from serving.experience import model_risk
 from serving.views import stored_quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from models.bundle import Bundle, Scored
+    from models.bundle import Scored
     from models.registry import Registry
     from pricing.factors import FactorValue
-    from pricing.ladder import Ladder
+    from pricing.ladder import Ladder, PriceInputs
     from pricing.plan import RatingPlan
     from pricing.product import Product
     from serving.quotes import QuoteStore, Seal
@@ -102,20 +103,20 @@ def replay(quote_id: str, store: QuoteStore, registry: Registry) -> Replay:
             f"model version {versions.model_version} of {quote.product} has the hash {found[:12]}; "
             f"the quote was priced by {versions.model_hash[:12]}. Hint: restore the registry from a backup"
         )
-    lines = _compare(body, quote, product, plan, bundle)
+    service = InService(product, plan, bundle, versions.model_version, found)
+    lines = _compare(body, quote, service)
     return Replay(quote, store.check_seal(quote_id), tuple(lines))
 
 
-def _compare(
-    body: Mapping[str, Any], quote: Quote, product: Product, plan: RatingPlan, bundle: Bundle
-) -> list[Line]:
+def _compare(body: Mapping[str, Any], quote: Quote, service: InService) -> list[Line]:
+    product, plan = service.product, service.plan
     risk = _risk(product, quote.risk)
     outcomes = _rules(body, quote, product, risk)
     lines = []
     scored, ladder = None, None
     if not any(outcome.effect == "decline" for outcome in outcomes):
-        scored = bundle.score_one(model_risk(product, risk), quote.profile)
-        inputs = _inputs(body, quote, product, plan, risk, scored)
+        scored = service.bundle.score_one(model_risk(product, risk), quote.profile)
+        inputs = _inputs(body, quote, service, risk, scored)
         try:
             ladder = build_ladder(inputs, plan, quote.channel, quote.sub_channel)
         except NoPriceError as error:
@@ -154,21 +155,18 @@ def _rules(
 def _inputs(
     body: Mapping[str, Any],
     quote: Quote,
-    product: Product,
-    plan: RatingPlan,
+    service: InService,
     risk: Mapping[str, FactorValue],
     scored: Scored,
 ) -> PriceInputs:
     """Gather the inputs of the price: worked out anew, but for multipliers that were chosen at the time."""
     chosen = body.get("price_inputs") or {}
-    return PriceInputs(
-        risk_premium_minor=scored.risk_premium_minor,
-        relativities=plan.relativities_of(risk),
-        experience=chosen.get("experience"),
+    own = OwnHistory(**body["own"]) if body.get("own") else None
+    sale = Sale(quote.channel, quote.sub_channel, quote.expiring_premium_minor or 0)
+    return replace(
+        price_inputs(service, risk, scored, sale, own),
         price_policy=chosen.get("price_policy"),
         price_test=chosen.get("price_test"),
-        cover_minor=plan.cover_of(product, risk),
-        expiring_minor=quote.expiring_premium_minor or 0,
     )
 
 
@@ -176,16 +174,21 @@ def _input_lines(body: Mapping[str, Any], inputs: PriceInputs) -> list[Line]:
     stored = body.get("price_inputs")
     if stored is None:
         return []
-    found: dict[str, object] = {
-        "relativities": list(inputs.relativities),
-        "cover_minor": inputs.cover_minor,
-        "expiring_minor": inputs.expiring_minor,
+    names = {
+        "experience": "own claims, millionths",
+        "relativities": "relativities, millionths",
+        "price_policy": "price policy, millionths",
+        "price_test": "price test, millionths",
+        "cover_minor": "cover amount",
+        "expiring_minor": "expiring premium",
     }
-    return [
-        Line(name.replace("_", " "), stored[name], value)
-        for name, value in found.items()
-        if value or stored[name]
-    ]
+    lines = []
+    for key, name in names.items():
+        value = getattr(inputs, key)
+        found = list(value) if isinstance(value, tuple) else value
+        if found or stored[key]:
+            lines.append(Line(name, stored[key], found))
+    return lines
 
 
 def _ladder_lines(quote: Quote, plan: RatingPlan, ladder: Ladder | None) -> list[Line]:
