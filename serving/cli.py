@@ -34,7 +34,7 @@ from serving.cli_quality import Gate, Limits, erase, quality, show_gates
 from serving.cli_replay import replay
 from serving.cli_tariff import app as tariff_app
 from serving.cli_tune import tune
-from serving.compose import find_product, load_services, open_service
+from serving.compose import find_product, load_services, open_service, read_products
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
 from serving.errors import RequestError
@@ -46,6 +46,7 @@ from serving.jobs import (
     train_product,
     withdrawn_consents,
 )
+from serving.portfolio_file import portfolio_file
 from serving.price_tests import open_price_tests
 from serving.reprice import reprice as reprice_portfolio
 from serving.settings import Settings
@@ -240,7 +241,7 @@ def portfolio(
 
 @app.command()
 def reprice(
-    portfolio: Annotated[Path, typer.Argument(help="Parquet file of policies or risks.")],
+    portfolio: Annotated[Path, typer.Argument(help="File of policies or risks (parquet, CSV).")],
     out: Annotated[Path, typer.Option(help="Folder of the result.")],
     as_of: AsOf = None,
     lake: Lake = None,
@@ -253,9 +254,13 @@ def reprice(
         for code, why in out_of_service.items():
             console.print(f"[yellow]{code} is not in service:[/] {why}")
         withdrawn = withdrawn_consents(settings, spec)
-        with count_bar(console, "reprice") as progress, connect(settings.lake) as con:
+        with (
+            portfolio_file(portfolio, read_products(settings.products).values()) as rows,
+            count_bar(console, "reprice") as progress,
+            connect(settings.lake) as con,
+        ):
             summary = reprice_portfolio(
-                portfolio,
+                rows,
                 out,
                 services,
                 spec,

@@ -13,12 +13,13 @@ from data.store import connect
 from features.load import default_spec
 from serving import render
 from serving.clock import wall_clock
-from serving.compose import find_product
+from serving.compose import find_product, read_products
 from serving.console import count_bar, refusals
 from serving.impact import PAGE, measure_impact
 from serving.impact_demand import find_demand
 from serving.impact_pairs import Book
 from serving.jobs import withdrawn_consents
+from serving.portfolio_file import portfolio_file
 from serving.reprice import portfolio_products
 from serving.settings import Settings
 from serving.sides import FORMS, open_sides
@@ -43,7 +44,9 @@ _Lake = Annotated[
 def impact(
     old: Annotated[str, typer.Argument(help=f"What prices now: {FORMS}.")],
     new: Annotated[str, typer.Argument(help="What shall price; the same forms.")],
-    portfolio: Annotated[Path, typer.Argument(help="Parquet file of policies, as for premia reprice.")],
+    portfolio: Annotated[
+        Path, typer.Argument(help="File of policies (parquet, CSV), as for premia reprice.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the page and the table.")],
     demand: _Demand = None,
     renewal: _Renewal = False,
@@ -54,17 +57,19 @@ def impact(
     with refusals(console):
         settings, spec = Settings() if lake is None else Settings(lake=lake), default_spec()
         moment = as_of or wall_clock(settings.clock)()
-        products = portfolio_products(portfolio)
-        code, before, after = open_sides(old, new, products, settings, spec, moment)
-        service = after.service or before.service
-        product = service.product if service else find_product(settings, code)
         withdrawn = withdrawn_consents(settings, spec)
-        with connect(settings.lake) as con:
+        with (
+            portfolio_file(portfolio, read_products(settings.products).values()) as rows,
+            connect(settings.lake) as con,
+        ):
+            code, before, after = open_sides(old, new, portfolio_products(rows), settings, spec, moment)
+            service = after.service or before.service
+            product = service.product if service else find_product(settings, code)
             known = None
             if demand is not None:
                 with console.status(f"demand from {demand}"):
                     known = find_demand(demand, product, con, renewal=renewal)
-            book = Book(product, portfolio, spec, con, moment, settings.lake, withdrawn)
+            book = Book(product, rows, spec, con, moment, settings.lake, withdrawn)
             with count_bar(console, "impact") as progress:
                 found = measure_impact(book, before, after, out, demand=known, progress=progress)
         console.print(render.impact_table(found, product))

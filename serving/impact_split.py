@@ -155,10 +155,10 @@ class Splitter:
         if self.old.service is None or self.new.service is None:
             nothing = replace(before, priced=np.zeros(len(both), dtype=bool))
             return nothing, nothing
-        return (
-            self._priced(replace(self.new.service, plan=self.old.service.plan), new, both),
-            self._priced(replace(self.old.service, plan=self.new.service.plan), old, both),
-        )
+        policies = {**self.old.service.policies, **self.new.service.policies}
+        model_first = replace(self.new.service, plan=self.old.service.plan, policies=policies)
+        plan_first = replace(self.old.service, plan=self.new.service.plan, policies=policies)
+        return self._priced(model_first, new, both), self._priced(plan_first, old, both)
 
     def _priced(self, service: InService, batch: PricedBatch, both: NDArray[np.int64]) -> Steps:
         if service.plan.product_problems(service.product):  # a table of a factor that only one side has

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -169,6 +170,19 @@ def test_two_models_and_two_plans_add_up_to_the_change_of_every_policy(desk):
     page = page_of(folder)
     assert "Age of the driver" in page
     assert "base64" in page
+
+
+def test_a_book_of_csv_gives_the_same_prices(desk):
+    _, folder = desk.impact("model=motor_fr@1", "model=motor_fr@2", out="models")
+    text = desk.root / "book.csv"
+    pa_csv.write_csv(desk.policies(), text)
+    _, again = desk.impact("model=motor_fr@1", "model=motor_fr@2", book=text, out="csv")
+    assert table_of(again).equals(table_of(folder))
+    (desk.root / "empty.csv").write_text("product,channel\n", encoding="utf-8")
+    (desk.root / "torn.csv").write_text("product,channel\nmotor_fr\n", encoding="utf-8")
+    for name, words in (("empty.csv", "holds no rows"), ("torn.csv", "cannot be read")):
+        told, _ = desk.impact("model=motor_fr@1", "model=motor_fr@2", book=desk.root / name, code=1)
+        assert words in told
 
 
 def test_rows_without_a_price_keep_their_reason_and_have_no_causes(desk):
