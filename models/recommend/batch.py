@@ -1,0 +1,126 @@
+"""The first k offers of all customers as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from models.recommend.mask import allowed
+from models.recommend.months import customer_months, everybody
+from models.recommend.offers import OfferRules, order_offers
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    import duckdb
+    from numpy.typing import NDArray
+
+    from features.spec import FeatureSpec
+    from models.recommend.propensity import PropensityModel
+    from models.recommend.task import Array, Mask, Rows
+    from pricing.product import Product
+
+CHUNK = 65_536
+LABELS_AT_ONCE = 200_000
+SCHEMA = pa.schema(
+    [
+        pa.field("customer_id", pa.int64(), nullable=False),
+        pa.field("rank", pa.int8(), nullable=False),
+        pa.field("product", pa.dictionary(pa.int8(), pa.string()), nullable=False),
+        pa.field("propensity", pa.float32(), nullable=False),
+        pa.field("personal", pa.bool_(), nullable=False),
+    ]
+)
+
+
+def score_and_order(
+    model: PropensityModel,
+    products: Sequence[Product],
+    values: Array,
+    facts: Mapping[str, NDArray[Any]],
+    held: Mask,
+    k: int,
+    *,
+    scene: str | None = None,
+    general: Mask | None = None,
+) -> tuple[Rows, NDArray[np.float32]]:
+    """Give the products offered to each customer and their propensities, shape (n, min(k, m)); -1 for none.
+
+    Parameters
+    ----------
+    model, products
+        Propensities, and products on offer, by code.
+    values, facts, held
+        Inputs, facts and holdings, see `CustomerMonths`.
+    k, scene
+        Most offers; `order` or `trip` inside such a purchase.
+    general
+        Customers who have opted out of profiling: every product counts with its rate over all customers.
+    """
+    codes = [product.code for product in products]
+    rules = OfferRules.of(model, products)
+    rates = np.array([model.products[code].rate if code in model.products else 0.0 for code in codes])
+    k = max(min(k, len(products)), 0)
+    best = np.empty((len(values), k), np.int64)
+    chance = np.empty((len(values), k), np.float32)
+    for start in range(0, len(values), CHUNK):
+        part = slice(start, start + CHUNK)
+        p = model.scores(values[part], codes)
+        if general is not None:
+            p[general[part]] = rates
+        open_ = allowed(products, {name: column[part] for name, column in facts.items()}, held[part], scene)
+        best[part] = order_offers(p, open_, rules, k)
+        chance[part] = np.take_along_axis(p, np.maximum(best[part], 0), axis=1)
+    return best, chance
+
+
+def offer_batches(
+    con: duckdb.DuckDBPyConnection,
+    model: PropensityModel,
+    products: Sequence[Product],
+    spec: FeatureSpec,
+    as_of: dt.datetime,
+    k: int,
+    *,
+    opted_out: Collection[int] = (),
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Rank products for all customers registered before a moment; rows by `SCHEMA`, customers in order.
+
+    Parameters
+    ----------
+    con, model, products, spec, as_of, k
+        Lake, propensities, products on offer, feature definitions, moment, and most offers a customer.
+    opted_out
+        Customers who have opted out of profiling.
+    progress
+        Told the share done.
+    """
+    products = sorted(products, key=lambda product: product.code)
+    labels = everybody(con, as_of)
+    names = pa.array([product.code for product in products], pa.string())
+    for start in range(0, len(labels), LABELS_AT_ONCE):
+        part = labels.slice(start, LABELS_AT_ONCE)
+        part = part.set_column(0, "row_id", pa.array(np.arange(len(part))))
+        rows = customer_months(con, products, spec, part)
+        general = np.isin(rows.customer, np.fromiter(opted_out, np.int64))
+        best, chance = score_and_order(
+            model, products, rows.values, rows.facts, rows.held, k, general=general
+        )
+        row, rank = np.nonzero(best >= 0)
+        codes = pa.array(best[row, rank].astype(np.int8))
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array(rows.customer[row]),
+                pa.array((rank + 1).astype(np.int8)),
+                pa.DictionaryArray.from_arrays(codes, names),
+                pa.array(chance[row, rank]),
+                pa.array(~general[row]),
+            ],
+            schema=SCHEMA,
+        )
+        if progress:
+            progress(min((start + LABELS_AT_ONCE) / len(labels), 1.0))
