@@ -28,6 +28,7 @@ from serving.cli_features import app as features_app
 from serving.cli_governance import card, fairness, filing
 from serving.cli_impact import impact
 from serving.cli_models import compare, history, promote
+from serving.cli_offers import offers, propensity
 from serving.cli_plan import app as plan_app
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
@@ -316,6 +317,8 @@ app.command("card")(card)
 app.command("fairness")(fairness)
 app.command("filing")(filing)
 app.command("impact")(impact)
+app.command("propensity")(propensity)
+app.command("offers")(offers)
 
 
 def main() -> None:

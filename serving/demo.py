@@ -13,9 +13,11 @@ from data.store import connect
 from features.load import default_spec
 from models.errors import TrainingDataError
 from serving import render
+from serving.cli_offers import propensity_table
 from serving.compose import load_services, open_service, read_products
 from serving.console import count_bar, share_bar
 from serving.jobs import portfolio_in_force, score_all, sync_serving, train_product
+from serving.offer_jobs import fit_offer_model
 from serving.reprice import reprice
 from serving.wire import QuoteRequest, RecommendationRequest
 
@@ -64,7 +66,10 @@ def run_demo(console: Console, settings: Settings, customers: int, pictures: Pat
         sync_serving(settings, spec, END, progress)
     with share_bar(console, "score") as progress:
         summaries = score_all(settings, spec, END, progress)
+    with share_bar(console, "propensity") as progress:
+        propensities = fit_offer_model(settings, spec, END, progress)
     console.print(render.score_table(summaries))
+    console.print(propensity_table(propensities))
     console.rule("4. the book repriced overnight")
     _reprice_book(console, settings, spec, pictures)
     console.rule("5. offers and quotes while a shopper waits")

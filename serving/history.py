@@ -23,7 +23,7 @@ from serving.event_tables import create_event_table, event_columns, insert_state
 from serving.experience import OwnHistoryReader, erase_own_history, write_own_history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -61,6 +61,10 @@ class CustomerFacts:
         The shop the customer owns, if any.
     held
         Codes of the products in force.
+    bought
+        Those, and the products whose cover is still to begin.
+    had
+        All products ever bought.
     """
 
     customer_id: int
@@ -70,6 +74,8 @@ class CustomerFacts:
     city_tier: int | None
     owned_seller_id: int | None
     held: frozenset[str]
+    bought: frozenset[str] = frozenset()
+    had: frozenset[str] = frozenset()
 
     def as_facts(self, as_of: datetime) -> dict[str, float | str | bool | None]:
         """Give the facts that rules speak of, by field name."""
@@ -370,6 +376,7 @@ class HistoryStore:
         if row is None:
             return None
         born, region, city_tier, registered_us, owned = row
+        terms, now_us = self._terms(customer_id), to_micros(as_of)
         return CustomerFacts(
             customer_id=customer_id,
             birth_date=None if born is None else date.fromisoformat(born),
@@ -377,13 +384,12 @@ class HistoryStore:
             region=region,
             city_tier=city_tier,
             owned_seller_id=owned,
-            held=frozenset(self._held(customer_id, to_micros(as_of))),
+            held=frozenset(product for product, begun, ended in terms if begun <= now_us < ended),
+            bought=frozenset(product for product, _, ended in terms if ended > now_us),
+            had=frozenset(product for product, _, _ in terms),
         )
 
-    def _held(self, customer_id: int, as_of_us: int) -> Iterator[str]:
-        query = (
-            "SELECT DISTINCT product FROM holdings "
-            "WHERE customer_id = ? AND inception_us <= ? AND expiry_us > ?"
-        )
-        for (product,) in self._connection.execute(query, (customer_id, as_of_us, as_of_us)):
-            yield product
+    def _terms(self, customer_id: int) -> list[tuple[str, int, int]]:
+        """Give product, begin and end of every policy of a customer."""
+        query = "SELECT product, inception_us, expiry_us FROM holdings WHERE customer_id = ?"
+        return self._connection.execute(query, (customer_id,)).fetchall()

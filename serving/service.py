@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from models.recommend import rank
+from models.recommend import Excluded, Ranking, exclusion_codes, rank, rank_general, rank_personal
 from pricing.factors import read_risk
 from serving import views
 from serving.engine import Sale, decide
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from models.segments import Segmentation
     from pricing.experience import OwnHistory
     from pricing.factors import FactorValue
+    from pricing.product import Product
     from serving.clock import Clock
     from serving.engine import InService
     from serving.events import EventAnswers, EventBatch
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
         Recommendations,
         RiskProfile,
     )
+
+
+# Purpose of consent: without it, offers are not personal.
+RECOMMENDATION = "recommendation"
 
 
 class QuoteService:
@@ -198,7 +203,7 @@ class QuoteService:
         UnknownPurposeError
             If no source of features has this purpose.
         """
-        known = {source.purpose for source in self._spec.sources}
+        known = {source.purpose for source in self._spec.sources} | {RECOMMENDATION}
         if purpose not in known:
             raise UnknownPurposeError(purpose, known)
         self._live.set_consent(customer_id, purpose, granted=granted, now=self._clock())
@@ -211,6 +216,9 @@ class QuoteService:
     def recommend(self, request: RecommendationRequest) -> Recommendations:
         """Rank the products that the customer may hold and does not hold yet.
 
+        Who has withdrawn the consent for `recommendation`, or asks without personalisation, gets an order in
+        which nothing personal counts beyond who may buy what.
+
         Raises
         ------
         UnknownCustomerError
@@ -218,15 +226,49 @@ class QuoteService:
         """
         now = self._clock()
         facts = self._known_customer(request.customer_id, now)
-        ranking = rank(
-            facts.as_facts(now),
-            facts.held,
-            [service.product for service in self.products.values()],
-            self.snapshot.rates,
+        withdrawn = self._withdrawn(request.customer_id)
+        personal = request.personalised and RECOMMENDATION not in withdrawn
+        if personal:
+            ranking = self._rank_personal(request, facts, now, withdrawn)
+        else:
+            ranking = self._rank_general(request, facts, now)
+        model = self.snapshot.propensities if personal else None
+        return views.recommendations_view(
+            request.customer_id, ranking, now, personal=personal, model=model.checksum if model else None
+        )
+
+    def _rank_personal(
+        self, request: RecommendationRequest, facts: CustomerFacts, now: datetime, withdrawn: Set[str]
+    ) -> Ranking:
+        products, known = self._on_offer(), facts.as_facts(now)
+        model = self.snapshot.propensities
+        if model is None:  # until `premia propensity` has run, by age and city
+            return rank(known, facts.bought, products, self.snapshot.rates, request.k, scene=request.scene)
+        features = self.snapshot.offers.read({"customer_id": request.customer_id}, now, withdrawn)
+        return rank_personal(
+            model,
+            self._spec,
+            products,
+            known,
+            features,
+            facts.bought,
+            facts.had,
             request.k,
             scene=request.scene,
         )
-        return views.recommendations_view(request.customer_id, ranking, now)
+
+    def _rank_general(self, request: RecommendationRequest, facts: CustomerFacts, now: datetime) -> Ranking:
+        known = facts.as_facts(now)
+        codes = {
+            product.code: exclusion_codes(product, known, facts.bought, request.scene)
+            for product in self._on_offer()
+        }
+        allowed = [product for product in self._on_offer() if not codes[product.code]]
+        excluded = [Excluded(code, found) for code, found in codes.items() if found]
+        return rank_general(allowed, excluded, self.snapshot.rates, request.k)
+
+    def _on_offer(self) -> list[Product]:
+        return [service.product for service in self.products.values()]
 
     def list_products(self) -> list[ProductInfo]:
         """Describe the products in service, by code."""

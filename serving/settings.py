@@ -68,3 +68,8 @@ class Settings(BaseSettings):
     def rates(self) -> Path:
         """JSON file with the purchase rates of the recommender."""
         return self.lake / "_serving" / "purchase_rates.json"
+
+    @property
+    def propensities(self) -> Path:
+        """JSON file with the propensities of the recommender."""
+        return self.lake / "_serving" / "propensities.json"

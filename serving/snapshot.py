@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.errors import ModelError
-from models.recommend import PurchaseRates
+from models.recommend import PropensityModel, PurchaseRates
+from models.recommend.propensity import FEATURES as OFFER_FEATURES
 from serving.errors import ServingError
 from serving.experience import Rated
 from serving.history import HistoryStore
@@ -47,8 +48,11 @@ class Snapshot:
         Identity of the files.
     history, readers, overview
         The serving store, the profile reader of each product, and that of the risk profile people see.
-    rates, scores
-        Purchase rates of the recommender and scores of all customers; None when there are none yet.
+    rates, propensities, scores
+        Purchase rates and propensities of the recommender, and scores of all customers; None when there are
+        none yet.
+    offers
+        Reader of what the propensities look at.
     own
         Reader of own claims, of each product in service that keeps sums of them.
     """
@@ -57,7 +61,9 @@ class Snapshot:
     history: HistoryStore
     readers: Mapping[str, ProfileReader]
     overview: ProfileReader
+    offers: ProfileReader
     rates: PurchaseRates | None
+    propensities: PropensityModel | None
     scores: ScoreStore | None
     own: Mapping[str, OwnHistoryReader]
 
@@ -84,7 +90,7 @@ class Snapshots:
 
     def signature(self) -> Signature:
         """Identify the files on the disk; every write of them puts a new file in place."""
-        return tuple(map(_identity, (self._settings.history, self._settings.rates, self._settings.scores)))
+        return tuple(map(_identity, _files(self._settings)))
 
     def open(self, *, whole: bool = False) -> Snapshot:
         """Open the files.
@@ -106,7 +112,7 @@ class Snapshots:
             undo.callback(history.close)
             if whole:
                 history.check()
-            rates, scores = self._settings.rates, self._settings.scores
+            _, rates, propensities, scores = _files(self._settings)
             found = Snapshot(
                 signature,
                 history,
@@ -117,7 +123,9 @@ class Snapshots:
                     for code, service in self._services.items()
                 },
                 ProfileReader(self._spec, customer_features(self._spec), history),
+                ProfileReader(self._spec, OFFER_FEATURES, history),
                 PurchaseRates.load(rates) if rates.is_file() else None,
+                PropensityModel.load(propensities, self._spec) if propensities.is_file() else None,
                 ScoreStore(scores) if scores.is_file() else None,
                 {
                     code: history.own_history(service)
@@ -138,6 +146,10 @@ def customer_features(spec: FeatureSpec) -> tuple[str, ...]:
         and not name.endswith("_time")
         and "_time_" not in name
     )
+
+
+def _files(settings: Settings) -> tuple[Path, Path, Path, Path]:
+    return settings.history, settings.rates, settings.propensities, settings.scores
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

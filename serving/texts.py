@@ -127,3 +127,14 @@ def _shown(value: Value | str, unit: str) -> tuple[str, str]:
         return value, value
     number = f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else f"{int(value)}"
     return number if unit in {"", "1"} else f"{number} {unit}", number
+
+
+# What a customer must be told of an automated recommendation, and of the way out of it.
+PERSONAL_NOTICE = Text(
+    en="Ranked automatically from your profile. You may switch personal recommendations off.",
+    zh="本推荐由算法根据您的画像自动生成，您可随时关闭个性化推荐。",
+)
+GENERAL_NOTICE = Text(
+    en="Not based on your profile: what customers who may buy it buy most.",
+    zh="本推荐未使用您的画像，按符合条件客户的购买情况排序。",
+)

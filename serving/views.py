@@ -13,7 +13,15 @@ from pricing.factors import NumberFactor, Text
 from pricing.ladder import CAPS, settle
 from pricing.money import exponent, from_minor
 from pricing.score import score
-from serving.texts import STEP_LABELS, cap_text, class_text, own_text, reason_text
+from serving.texts import (
+    GENERAL_NOTICE,
+    PERSONAL_NOTICE,
+    STEP_LABELS,
+    cap_text,
+    class_text,
+    own_text,
+    reason_text,
+)
 from serving.wire import (
     CustomerScore,
     CustomerSegment,
@@ -292,11 +300,16 @@ def profile_view(
     )
 
 
-def recommendations_view(customer_id: int, ranking: Ranking, as_of: datetime) -> Recommendations:
+def recommendations_view(
+    customer_id: int, ranking: Ranking, as_of: datetime, *, personal: bool, model: str | None
+) -> Recommendations:
     """Show ranked offers and what was left out."""
     return Recommendations(
         customer_id=customer_id,
         as_of=as_of,
+        mode="personal" if personal else "general",
+        model=model,
+        notice=local(PERSONAL_NOTICE if personal else GENERAL_NOTICE),
         offers=[
             Offer(
                 product=offer.product,

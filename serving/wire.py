@@ -247,6 +247,9 @@ class RecommendationRequest(Wire):
     scene: Literal["order", "trip"] | None = Field(
         None, description="The purchase in which it is asked; annual covers are always considered."
     )
+    personalised: bool = Field(
+        True, description="False for an order in which nothing personal counts beyond who may buy what."
+    )
 
 
 class Offer(Wire):
@@ -270,6 +273,11 @@ class Recommendations(Wire):
 
     customer_id: int
     as_of: datetime
+    mode: Literal["personal", "general"] = Field(
+        description="`general` without personalisation, or without the consent for `recommendation`."
+    )
+    model: str | None = Field(description="Checksum of the propensities that ranked; None without any.")
+    notice: LocalText
     offers: list[Offer]
     excluded: list[Excluded]
 

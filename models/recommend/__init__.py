@@ -1,5 +1,6 @@
 """Products that suit a customer: who may be offered what, how likely it is bought, in which order."""
 
+from models.recommend.batch import offer_batches, score_and_order
 from models.recommend.judge import (
     Blend,
     BlendScorer,
@@ -7,6 +8,9 @@ from models.recommend.judge import (
     compare_rankers,
     default_rankers,
 )
+from models.recommend.months import fit_propensities
+from models.recommend.offers import UNLIKELY, OfferRules, order_offers, rank_general, rank_personal
+from models.recommend.propensity import PropensityModel
 from models.recommend.ranking import (
     HELD,
     NOT_IN_SCENE,
@@ -25,9 +29,12 @@ from models.recommend.task import RankingTask, event_task, window_task
 __all__ = [
     "HELD",
     "NOT_IN_SCENE",
+    "UNLIKELY",
     "Blend",
     "BlendScorer",
     "Excluded",
+    "OfferRules",
+    "PropensityModel",
     "PurchaseRates",
     "Ranking",
     "RankingComparison",
@@ -38,8 +45,14 @@ __all__ = [
     "default_rankers",
     "event_task",
     "exclusion_codes",
+    "fit_propensities",
     "fit_rates",
+    "offer_batches",
+    "order_offers",
     "rank",
+    "rank_general",
+    "rank_personal",
+    "score_and_order",
     "segment_of",
     "window_task",
 ]

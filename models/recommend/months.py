@@ -9,7 +9,7 @@ import numpy as np
 
 from features.profiles import build_profiles
 from models.recommend.mask import exclusions
-from models.recommend.propensity import FEATURES, HELD, PropensityModel, fit_propensity, input_names
+from models.recommend.propensity import FEATURES, HAD, HELD, PropensityModel, fit_propensity, input_names
 from models.recommend.ranking import FACTS as FACT_SQL
 from models.recommend.ranking import NOT_IN_SCENE
 
@@ -42,7 +42,7 @@ class CustomerMonths:
     values
         Model inputs, shape (n, inputs), see `input_names`.
     held
-        Products in force, shape (n, products).
+        Products in force or about to be, shape (n, products).
     """
 
     customer: NDArray[np.int64]
@@ -76,20 +76,25 @@ def customer_months(
             JOIN customers c USING (customer_id) ORDER BY row_id
         """  # noqa: S608 - our own names
         facts = con.sql(query).fetchnumpy()
-        force = con.sql(
-            """SELECT DISTINCT l.row_id, p.product FROM offer_labels l JOIN policies p
-                ON p.customer_id = l.customer_id AND p.quoted_at < l.as_of AND p.expiry_at > l.as_of"""
+        bought = con.sql(
+            """SELECT l.row_id, p.product, max(p.expiry_at > l.as_of) AS held
+                FROM offer_labels l JOIN policies p ON p.customer_id = l.customer_id AND p.quoted_at < l.as_of
+                GROUP BY ALL"""
         ).fetchnumpy()
         profiles = build_profiles(con, labels, spec, FEATURES)
     finally:
         con.unregister("offer_labels")
     known = {name: _column(facts[name]) for name in FACT_SQL}
-    held = np.zeros((len(labels), len(products)), bool)
+    held, had = np.zeros((2, len(labels), len(products)), bool)
     for position, product in enumerate(products):
-        held[force["row_id"][force["product"] == product.code], position] = True
+        mine = bought["product"] == product.code
+        had[bought["row_id"][mine], position] = True
+        held[bought["row_id"][mine], position] = bought["held"][mine]
     columns = {name: _floats(column) for name, column in known.items() if name != "customer.region"}
     columns |= {name: profiles[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in FEATURES}
-    columns |= {f"{HELD}{product.code}": held[:, at].astype(float) for at, product in enumerate(products)}
+    for at, product in enumerate(products):
+        columns[f"{HELD}{product.code}"] = held[:, at].astype(float)
+        columns[f"{HAD}{product.code}"] = had[:, at].astype(float)
     names = input_names(tuple(product.code for product in products))
     values = np.column_stack([columns[name] for name in names])
     return CustomerMonths(labels["customer_id"].to_numpy(), known, values, held)
@@ -121,7 +126,7 @@ def fit_propensities(
     """
     labels = month_labels(con, as_of, most_rows)
     rows = customer_months(con, products, spec, labels)
-    bought = _bought(con, labels, products)
+    bought = bought_in_month(con, labels, products)
     margins = run_off_margins(con, as_of)
     fitted = {}
     for position, product in enumerate(products):
@@ -170,7 +175,8 @@ def run_off_margins(con: duckdb.DuckDBPyConnection, as_of: dt.datetime) -> dict[
     return {str(code): float(margin) for code, margin in con.execute(query, bound).fetchall()}
 
 
-def _bought(con: duckdb.DuckDBPyConnection, labels: pa.Table, products: Sequence[Product]) -> Mask:
+def bought_in_month(con: duckdb.DuckDBPyConnection, labels: pa.Table, products: Sequence[Product]) -> Mask:
+    """Tell which products were bought anew within a month of each label, shape (n, products)."""
     con.register("offer_labels", labels)
     try:
         found = con.sql(

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.recommend.propensity import HELD
+from models.recommend.propensity import HAD, HELD
 from models.recommend.ranking import Excluded, Ranking, Recommendation, exclusion_codes
 from pricing.factors import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from features.spec import FeatureSpec
     from models.recommend.propensity import PropensityModel
@@ -39,6 +39,10 @@ FACT_LABELS = {
     "customer.age": Text(en="Age", zh="年龄"),
     "customer.tenure_days": Text(en="Days since registration", zh="注册天数"),
     "customer.owns_shop": Text(en="You own a shop", zh="您经营店铺"),
+}
+WORDS = {
+    HELD: ("holds", "已有", "does not hold", "未持有"),
+    HAD: ("has bought", "曾购买", "has never bought", "从未购买"),
 }
 # What a reason may name: neither claims nor returns nor where somebody lives.
 BARRED = ("claims_", "return", "customer.city_tier", "customer.region")
@@ -117,7 +121,8 @@ def rank_personal(
     products: Sequence[Product],
     facts: Mapping[str, Fact],
     features: Mapping[str, Any],
-    held: Sequence[str],
+    held: Collection[str],
+    had: Collection[str],
     k: int,
     *,
     scene: str | None = None,
@@ -132,8 +137,9 @@ def rank_personal(
         Products on offer.
     facts, features
         `customer.*` facts, and features as of now, None where not known or withheld.
-    held
-        Codes of products in force; codes that the catalogue lacks are ignored.
+    held, had
+        Codes of products in force, and of all that were ever bought; codes that the catalogue lacks are
+        ignored.
     k, scene
         See `models.recommend.rank`.
     """
@@ -141,8 +147,8 @@ def rank_personal(
     codes = [exclusion_codes(product, facts, held, scene) for product in products]
     if not products:
         return Ranking((), ())
-    values = model.row(facts, features, held)
-    p = model.scores(values, [product.code for product in products])
+    values = model.row(facts, features, held, had)
+    p = model.scores_one(values[0].tolist(), [product.code for product in products])
     rules = OfferRules.of(model, products)
     open_ = np.array([[not found for found in codes]])
     best = [int(at) for at in order_offers(p, open_, rules, k)[0] if at >= 0]
@@ -205,12 +211,13 @@ def _reasons(
 
 def _reason(name: str, value: float, effect: float, spec: FeatureSpec, products: Sequence[Product]) -> Text:
     times = f"{math.exp(effect):.1f}"
-    if name.startswith(HELD):
-        code = name.removeprefix(HELD)
+    if name.startswith((HELD, HAD)):
+        kind, code = name.split(".", 1)
+        has_en, has_zh, lacks_en, lacks_zh = WORDS[f"{kind}."]
         label = next((product.name for product in products if product.code == code), Text(en=code, zh=code))
-        who = Text(en=f"holds {label.en}", zh=f"已有{label.zh}")
+        who = Text(en=f"{has_en} {label.en}", zh=f"{has_zh}{label.zh}")
         if not value:
-            who = Text(en=f"does not hold {label.en}", zh=f"未持有{label.zh}")
+            who = Text(en=f"{lacks_en} {label.en}", zh=f"{lacks_zh}{label.zh}")
         return Text(
             en=f"Who {who.en} buys it {times} times as often.",
             zh=f"{who.zh}的客户购买率约为平均的{times}倍。",

@@ -1,8 +1,8 @@
 """How likely a customer is to buy each product in a month: one additive booster a product, kept as tables.
 
 Each tree looks at one input, so the booster is a sum of one-way tables (`models.compile`): a million
-customers are scored by look-ups, one customer in microseconds, and what an input adds is exact. A product that
-was bought seldom stays near its rate: its tables are multiplied by purchases / (purchases + 25).
+customers are scored by look-ups, one customer in microseconds, and what an input adds is exact. A product
+that was bought seldom stays near its rate: its tables are multiplied by purchases / (purchases + 25).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from models.recommend.metrics import calibration
 from models.tables import Axis, TableModel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from features.spec import FeatureSpec
@@ -47,7 +47,7 @@ FEATURES = (
     "days_since_last_policy",
     "claims_1095d",
 )
-HELD = "held."
+HELD, HAD = "held.", "had."
 ROUNDS, PATIENCE, LEAVES, RATE = 120, 10, 4, 0.1
 PRIOR_PURCHASES = 25.0
 HOLDOUT = 5  # every fifth customer
@@ -128,14 +128,26 @@ class PropensityModel:
                 out[:, position] = 1.0 / (1.0 + np.exp(-np.clip(raw, -40, 40)))
         return out
 
-    def row(self, facts: Mapping[str, Any], features: Mapping[str, Any], held: Sequence[str]) -> Array:
+    def scores_one(self, row: Sequence[float], codes: Sequence[str]) -> Array:
+        """Give the propensities of one customer, shape (1, codes), equal to `scores` but for rounding."""
+        out = np.zeros((1, len(codes)))
+        known = [at for at, code in enumerate(codes) if code in self.products]
+        raw = np.array([self.products[codes[at]].tables.predict_raw_one(row) for at in known])
+        out[0, known] = 1.0 / (1.0 + np.exp(-np.clip(raw, -40, 40)))
+        return out
+
+    def row(
+        self,
+        facts: Mapping[str, Any],
+        features: Mapping[str, Any],
+        held: Collection[str],
+        had: Collection[str],
+    ) -> Array:
         """Lay out one customer, shape (1, inputs)."""
-        known = {**facts, **features}
-        values = [
-            float(name.removeprefix(HELD) in held) if name.startswith(HELD) else _number(known.get(name))
-            for name in self.inputs
-        ]
-        return np.array([values])
+        known = {name: _number(value) for name, value in (*facts.items(), *features.items())}
+        known |= {f"{HELD}{code}": float(code in held) for code in self.products}
+        known |= {f"{HAD}{code}": float(code in had) for code in self.products}
+        return np.array([[known.get(name, float("nan")) for name in self.inputs]])
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -178,8 +190,9 @@ class PropensityModel:
 
 
 def input_names(codes: tuple[str, ...]) -> tuple[str, ...]:
-    """Name the model inputs for some products on offer."""
-    return (*FACTS, *FEATURES, *(f"{HELD}{code}" for code in codes))
+    """Name the model inputs for some products on offer: facts, features, in force, ever bought."""
+    products = [f"{kind}{code}" for kind in (HELD, HAD) for code in codes]
+    return (*FACTS, *FEATURES, *products)
 
 
 def fit_propensity(

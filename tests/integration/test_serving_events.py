@@ -61,7 +61,14 @@ class Service:
             products={},
             out_of_service={},
             snapshot=Snapshot(
-                (), history, {"shop": self.shop}, ProfileReader(SPEC, CUSTOMER, history), None, None
+                (),
+                history,
+                {"shop": self.shop},
+                ProfileReader(SPEC, CUSTOMER, history),
+                ProfileReader(SPEC, CUSTOMER, history),
+                None,
+                None,
+                None,
             ),
             segments=read_segments(SPEC),
             spec=SPEC,

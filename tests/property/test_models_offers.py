@@ -23,7 +23,7 @@ from models.recommend.offers import (
     rank_general,
     rank_personal,
 )
-from models.recommend.propensity import FEATURES, HELD, PropensityModel, fit_propensity, input_names
+from models.recommend.propensity import FEATURES, HAD, HELD, PropensityModel, fit_propensity, input_names
 from models.recommend.ranking import Excluded
 from pricing.product import read_product
 
@@ -49,8 +49,8 @@ def people(n: int, seed: int):
     columns = {name: np.array([np.nan if v is None else v for v in known[name]], object) for name in known}
     values = np.column_stack(
         [
-            held[:, CODES.index(name.removeprefix(HELD))].astype(float)
-            if name.startswith(HELD)
+            held[:, CODES.index(name.split(".", 1)[1])].astype(float)
+            if name.startswith((HELD, HAD))
             else columns[name].astype(float)
             if name in columns
             else rng.poisson(3, n).astype(float)
@@ -132,7 +132,7 @@ def test_one_customer_gets_what_the_batch_gives(model, seed, k, scene):
         mine = [code for code, has in zip(CODES, held[row], strict=True) if has]
         features = dict(zip(INPUTS, values[row].tolist(), strict=True))
         found = rank_personal(
-            model, SPEC, PRODUCTS, one_of(facts, row), features, [*mine, "gone"], k, scene=scene
+            model, SPEC, PRODUCTS, one_of(facts, row), features, [*mine, "gone"], mine, k, scene=scene
         )
         wanted = [CODES[at] for at in best[row] if at >= 0]
         assert [offer.product for offer in found.offers] == wanted
@@ -175,8 +175,10 @@ def test_margin_never_changes_who_is_among_the_first_k(seed, k):
 
 
 def test_nobody_offers_from_an_empty_catalogue_and_nobody_has_everything(model):
-    assert rank_personal(model, SPEC, [], {}, {}, [], 3) == rank_personal(model, SPEC, [], {}, {}, ["x"], 3)
-    found = rank_personal(model, SPEC, PRODUCTS, {"customer.age": 30}, {}, CODES, 3)
+    assert rank_personal(model, SPEC, [], {}, {}, [], [], 3) == rank_personal(
+        model, SPEC, [], {}, {}, ["x"], ["x"], 3
+    )
+    found = rank_personal(model, SPEC, PRODUCTS, {"customer.age": 30}, {}, CODES, CODES, 3)
     assert not found.offers
     assert {item.product for item in found.excluded} == set(CODES)
 
@@ -184,7 +186,7 @@ def test_nobody_offers_from_an_empty_catalogue_and_nobody_has_everything(model):
 def test_a_customer_without_history_and_an_unknown_product_have_an_answer(model):
     facts = {"customer.age": 40, "customer.owns_shop": False}
     stranger = PRODUCTS[3].model_copy(update={"code": "pet"})
-    found = rank_personal(model, SPEC, [*PRODUCTS, stranger], facts, {}, [], 8)
+    found = rank_personal(model, SPEC, [*PRODUCTS, stranger], facts, {}, [], [], 8)
     assert found.offers[-1].product == "pet"
     assert found.offers[-1].rate == 0.0
     assert found.offers[0].rate > 0
@@ -196,7 +198,7 @@ def test_reasons_name_only_what_may_be_named(model):
     for row in range(300):
         features = dict(zip(INPUTS, values[row].tolist(), strict=True))
         mine = [code for code, has in zip(CODES, held[row], strict=True) if has]
-        for offer in rank_personal(model, SPEC, PRODUCTS, one_of(facts, row), features, mine, 3).offers:
+        for offer in rank_personal(model, SPEC, PRODUCTS, one_of(facts, row), features, mine, mine, 3).offers:
             assert 1 <= len(offer.reasons) <= 2
             said |= {(reason.en, reason.zh) for reason in offer.reasons}
     english = " ".join(en for en, _ in said)

@@ -150,6 +150,9 @@ def test_recommendations_show_what_is_not_offered_and_why():
     found = Recommendations(
         customer_id=7,
         as_of=dt.datetime(2026, 1, 1),
+        mode="personal",
+        model=None,
+        notice=text,
         offers=[Offer(product="motor", name=text, rate=0.0123, reasons=[text])],
         excluded=[Excluded(product="medical", codes=["already_held", "age"])],
     )
