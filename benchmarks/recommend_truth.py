@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference" / "products"
 CUSTOMERS, SEED, K = 100_000, 11, 3
+ROWS = 1_200_000  # all customer-months
 CUT, MONTH_END = dt.datetime(2025, 12, 1), dt.datetime(2026, 1, 1)  # noqa: DTZ001 - naive UTC
 
 
@@ -48,7 +49,7 @@ def run() -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="premia-truth-") as folder:
         simulate(Path(folder), CUSTOMERS, SEED)
         with connect(Path(folder)) as con:
-            model = fit_propensities(con, products, spec, CUT)
+            model = fit_propensities(con, products, spec, CUT, most_rows=ROWS)
             labels = everybody(con, CUT)
             rows = customer_months(con, products, spec, labels)
             bought = bought_in_month(con, labels, products)

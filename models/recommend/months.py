@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from pricing.product import Product
 
 MONTHS = 12
-MOST_ROWS = 240_000
+# The latest months set the level.
+RECENT = 3
+MOST_ROWS = 600_000
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ def fit_propensities(
     labels = month_labels(con, as_of, most_rows)
     rows = customer_months(con, products, spec, labels)
     bought = bought_in_month(con, labels, products)
+    month = labels["as_of"].to_numpy()
+    recent = np.isin(month, np.unique(month)[-RECENT:])
     margins = run_off_margins(con, as_of)
     fitted = {}
     for position, product in enumerate(products):
@@ -138,7 +142,11 @@ def fit_propensities(
             if code != NOT_IN_SCENE:  # whoever buys it does so in its scene
                 open_ &= ~excluded
         fitted[product.code] = fit_propensity(
-            rows.values[open_], bought[open_, position], rows.customer[open_], margins.get(product.code)
+            rows.values[open_],
+            bought[open_, position],
+            rows.customer[open_],
+            margins.get(product.code),
+            recent=recent[open_],
         )
     return PropensityModel(as_of.isoformat(), spec.hash(FEATURES), fitted)
 

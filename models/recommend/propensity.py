@@ -201,6 +201,7 @@ def fit_propensity(
     customer: Rows,
     margin_minor: float | None,
     *,
+    recent: Mask | None = None,
     seed: int = 1,
     threads: int = 2,
 ) -> Propensity:
@@ -216,6 +217,8 @@ def fit_propensity(
         Id, shape (n,); every fifth customer judges and stops the boosting.
     margin_minor
         See `Propensity`.
+    recent
+        Rows that set the level, shape (n,): rates move, and what an input adds moves less. All when absent.
     seed, threads
         Of LightGBM.
     """
@@ -233,6 +236,11 @@ def fit_propensity(
     share = count / (count + PRIOR_PURCHASES)
     tables = _centred(raw, values[:: max(n // BACKGROUND, 1)], base, share)
     p = 1.0 / (1.0 + np.exp(-tables.predict_raw(values)))
+    if recent is not None:
+        level = (float(bought[recent].sum()) + PRIOR_PURCHASES) / (float(p[recent].sum()) + PRIOR_PURCHASES)
+        tables = tables.shifted(float(np.log(level)))
+        p = 1.0 / (1.0 + np.exp(-tables.predict_raw(values)))
+        valid = valid & recent if (valid & recent).any() else valid
     loss, ece = calibration(p[valid], bought[valid])
     return Propensity(tables, n, count, margin_minor, loss, ece)
 

@@ -69,6 +69,7 @@ class Service:
                 None,
                 None,
                 None,
+                {},
             ),
             segments=read_segments(SPEC),
             spec=SPEC,
