@@ -54,7 +54,7 @@ def test_the_job_shows_what_was_learned(fitted):
     assert all(int(count.replace(",", "")) > 100 for count in lines.values())
     errors = [float(found) for found in re.findall(r"│ (0\.\d{4}) │\n", fitted)]
     assert len(errors) == 3
-    assert max(errors) < 0.006
+    assert max(errors) < 0.012  # mostly chance: three months of 6,000 customers, ten bins
 
 
 def test_the_service_answers_what_the_batch_writes(insurer, service, tmp_path):
