@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MONTHS = 12
 # The latest months set the level.
 RECENT = 3
-MOST_ROWS = 600_000
+MOST_ROWS = 300_000
 
 
 @dataclass(frozen=True)
