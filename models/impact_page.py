@@ -62,6 +62,8 @@ class Compared:
         Whether it is known which prices were tested.
     picture
         Slopes of acceptance; None where there is none.
+    table
+        File with a line per policy.
     """
 
     product: Product
@@ -75,6 +77,7 @@ class Compared:
     renewal: bool = False
     tested: bool = True
     picture: Figure | None = None
+    table: str = ""
 
 
 def impact_page(impact: Impact, about: Compared, falls: pd.DataFrame, rises: pd.DataFrame) -> str:
@@ -92,7 +95,9 @@ def impact_page(impact: Impact, about: Compared, falls: pd.DataFrame, rises: pd.
     name = escape(f"{about.product.name.en}: impact of new prices")
     body = [
         f'<h1>{name}</h1><p class="dim">{escape(about.portfolio)}, {impact.rows:,} policies, as of '
-        f"{about.as_of:%Y-%m-%d %H:%M} UTC.<br>Old: {escape(about.old)}<br>New: {escape(about.new)}</p>",
+        f"{about.as_of:%Y-%m-%d %H:%M} UTC.<br>Old: {escape(about.old)}<br>New: {escape(about.new)}"
+        + f"<br>A line per policy: {escape(about.table)}" * bool(about.table)
+        + "</p>",
         f"<h2>In short</h2>{_summary(impact, about)}",
         f"<h2>Whose price moves how far</h2>{embedded_pictures([impact.dislocation.figure()])}",
         f"<h2>What the change is due to</h2>{_causes(impact, about)}",

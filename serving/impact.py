@@ -19,7 +19,7 @@ from pricing.factors import CategoryFactor
 from serving.impact_pairs import price_pairs
 from serving.impact_split import Splitter, steps_of
 from serving.reprice import BATCH_ROWS, CARRIED_SCHEMA, carried
-from serving.results import draft_of, publish, sweep
+from serving.results import draft_of, publish, published_name, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def measure_impact(
         The two ways of pricing.
     out
         Folder of the result: `impact-<checksum>.parquet` with a line per policy, named by the manifest, and
-        `impact.html`. A result that is already there stays until the new one is whole.
+        `impact.html`, which names its table. A result that is already there stays until the new one is whole.
     demand
         What is known of demand; None: nothing.
     progress
@@ -100,12 +100,13 @@ def measure_impact(
                 if progress:
                     progress(done, total)
         impact = collector.result()
-        compared = _compared(book, splitter, demand)
+        compared = replace(_compared(book, splitter, demand), table=published_name(TABLE, draft))
         movers = [_lines(draft, places) for places in impact.movers]
-        write_page(impact_page(impact, compared, *movers), out / PAGE)
+        page = impact_page(impact, compared, *movers)
         services = {"old": old.service, "new": new.service}
         known = {name: service for name, service in services.items() if service is not None}
         publish(out, TABLE, draft, book.portfolio, known, book.as_of, done)
+        write_page(page, out / PAGE)
     finally:
         draft.unlink(missing_ok=True)
     return impact

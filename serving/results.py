@@ -34,6 +34,11 @@ def sweep(out: Path, table: str) -> None:
             continue
 
 
+def published_name(table: str, draft: Path) -> str:
+    """Name the file that a draft becomes: equal rows have equal names."""
+    return f"{table}-{file_checksum(draft)[:16]}.parquet"
+
+
 def publish(
     out: Path,
     table: str,
@@ -60,7 +65,7 @@ def publish(
     """
     fsync_path(draft)
     checksum = file_checksum(draft)
-    target = out / f"{table}-{checksum[:16]}.parquet"
+    target = out / published_name(table, draft)
     size = draft.stat().st_size
     draft.replace(target)
     files = [portfolio] if portfolio.is_file() else [portfolio / MANIFEST_NAME]

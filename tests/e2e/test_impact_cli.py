@@ -144,6 +144,10 @@ def page_of(folder: Path) -> str:
     return (folder / "impact.html").read_text(encoding="utf-8")
 
 
+def stopped(*_: object) -> str:
+    raise KeyboardInterrupt
+
+
 def causes_of(table: pa.Table) -> list[str]:
     return [n for n in table.column_names if n.startswith(("factor_", "follows_", "plan_"))]
 
@@ -295,6 +299,12 @@ def test_what_cannot_be_compared_is_refused_and_leaves_the_old_result(desk):
     before = {path.name: file_checksum(path) for path in folder.iterdir()}
     desk.impact("model=motor_fr@1", "model=motor_fr@2", out="kept")
     assert {path.name: file_checksum(path) for path in folder.iterdir()} == before  # the same bytes again
+    (file,) = read_manifest(folder).files
+    assert file.path in page_of(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.impact.impact_page", stopped)
+        desk.impact("model=motor_fr@2", "model=motor_fr@1", out="kept", code=130)
+    assert {path.name: file_checksum(path) for path in folder.iterdir()} == before  # nor does one that is cut
     book = desk.policies()
     tiny = desk.plan("tiny", ('lowest = "40.00"\nhighest = "6000.00"', 'lowest = "40.00"\nhighest = "75.00"'))
     dollars = desk.plan("dollars", ('currency = "EUR"', 'currency = "USD"'))
