@@ -24,11 +24,13 @@ from models.training_table import attach_profiles
 from pricing.definitions import parse_definition
 from pricing.errors import CorridorError, TechnicalPremiumError
 from pricing.ladder import STEP_NAMES, PriceInputs, build_ladder
+from pricing.optimiser import PricePolicy
 from pricing.plan import RatingPlan, read_plan
 from pricing.product import read_product
 from serving.api import create_app
 from serving.compose import load_services, open_service
 from serving.history import HistoryStore, build_history
+from serving.offers import LivePolicy
 from serving.profiles import ProfileReader
 from serving.quotes import QuoteStore
 from serving.replay import replay
@@ -282,7 +284,15 @@ reinsurance = "0.015"
 maximum_premium = "{maximum:.2f}"
 renewal_cap = {{ rise = "0.12", fall = "0.08" }}
 cover_cap.share = "{share:.6f}"
+price_policy = {{ file = "by_fuel.json", sha256 = "{policy}", mode = "group" }}
 """
+BY_FUEL = LivePolicy(
+    PricePolicy(
+        "group", (0.96, 1.0, 1.05), ("petrol", "diesel", "electric"), group_steps=(0, 1, 2), segment_by="fuel"
+    ),
+    None,
+)
+CHECKSUM = "0" * 64
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +303,7 @@ def every_step(insurer, services, motor, tmp_path_factory) -> RatingPlan:
     text = (insurer.settings.plans / "motor-2026-01.toml").read_text(encoding="utf-8")
     text = text.replace('agent = "0.15"', 'agent = { one = "0.12", two = "0.17" }')
     text = text.replace('minimum_premium = "100.00"', f'minimum_premium = "{low / 1.06:.2f}"')
-    every = EVERY_STEP.format(maximum=high / 1.06, share=higher / 300_000)
+    every = EVERY_STEP.format(maximum=high / 1.06, share=higher / 300_000, policy=CHECKSUM)
     plan = parse_definition(RatingPlan, text.replace("[expense]", f"{every}\n[expense]", 1), "every")
     assert not plan.product_problems(read_product(insurer.settings.products / "motor.toml"))
     return plan
@@ -312,22 +322,21 @@ def test_a_plan_with_every_step_prices_alike_and_its_quotes_are_replayed(
     schema = motor.schema.append(pa.field("sub_channel", pa.string()))
     table = pa.Table.from_pylist(rows, schema=schema)
 
+    changed = replace(services["motor"], plan=every_step, plans=(), policies={CHECKSUM: BY_FUEL})
+
     def opened():
         service = open_service(insurer.settings, clock=lambda: insurer.end)
-        service.products["motor"] = replace(service.products["motor"], plan=every_step, plans=())
+        service.products["motor"] = changed
         return service
 
     with TestClient(create_app(opened)) as client:
         api = by_api(insurer, client, table, renewal=True)
-    changed = {**services, "motor": replace(services["motor"], plan=every_step, plans=())}
-    batch = by_batch(insurer, changed, table, tmp_path)
+    batch = by_batch(insurer, {**services, "motor": changed}, table, tmp_path)
     assert api == batch
     codes = {code for row in api for code in row["codes"]}
     assert {"sub_channel:missing", "sub_channel:unknown", "limits_contradict"} <= codes
     used = {name for row in api for name in row["steps"]}
-    assert used >= set(STEP_NAMES) - {"experience", "price_policy", "price_test"}, (
-        "each step moves some price"
-    )
+    assert used >= set(STEP_NAMES) - {"experience", "price_test"}, "each step moves some price"
     registry = Registry(insurer.settings.registry)
     registry.archive.keep(every_step)
     store = QuoteStore(insurer.settings.quotes)
