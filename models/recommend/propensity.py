@@ -48,7 +48,7 @@ FEATURES = (
     "claims_1095d",
 )
 HELD, HAD = "held.", "had."
-ROUNDS, PATIENCE, LEAVES, RATE = 120, 10, 4, 0.1
+ROUNDS, PATIENCE, LEAVES, RATE = 250, 10, 2, 0.1
 PRIOR_PURCHASES = 25.0
 HOLDOUT = 5  # every fifth customer
 BACKGROUND = 20_000
@@ -254,7 +254,7 @@ def _boost(
         "num_leaves": LEAVES,
         "min_data_in_leaf": int(np.clip(learn.sum() / 100, 20, 500)),
         "interaction_constraints": [[i] for i in range(values.shape[1])],
-        "max_bin": 63,
+        "max_bin": 31,
         "lambda_l2": 5.0,
         "seed": seed,
         "num_threads": threads,
