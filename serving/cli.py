@@ -24,11 +24,14 @@ from models.tuned import read_tuned, tuned_path
 from pricing.product import read_product
 from serving import render
 from serving.api import create_app
+from serving.cli_demand import app as demand_app
+from serving.cli_experiment import app as experiment_app
 from serving.cli_features import app as features_app
 from serving.cli_governance import card, fairness, filing
 from serving.cli_impact import impact
 from serving.cli_models import compare, history, promote
 from serving.cli_offers import offers, propensity
+from serving.cli_optimise import optimise
 from serving.cli_plan import app as plan_app
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
@@ -56,6 +59,8 @@ from serving.wire import LARGEST_INTEGER, QuoteRequest, RecommendationRequest
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Pricing for internet insurance."
 )
+app.add_typer(demand_app, name="demand")
+app.add_typer(experiment_app, name="experiment")
 app.add_typer(features_app, name="features")
 app.add_typer(tariff_app, name="tariff")
 app.add_typer(plan_app, name="plan")
@@ -305,6 +310,7 @@ def demo(
         run_demo(console, _settings(), customers, pictures)
 
 
+app.command("optimise")(optimise)
 app.command("promote")(promote)
 app.command("compare")(compare)
 app.command("replay")(replay)

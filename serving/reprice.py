@@ -451,10 +451,10 @@ def decide_rows(
     ids = {name: own.column(name) for name in needed_ids(service, spec)}
     named = "customer_id" in own.schema.names
     customers = pc.cast(own.column("customer_id"), pa.int64()) if named else None
-    return decide_batch(service, risks, _sales(service, own), ids, shares, customers)
+    return decide_batch(service, risks, sales_of(service, own), ids, shares, customers)
 
 
-def _sales(service: InService, own: pa.RecordBatch) -> Sales:
+def sales_of(service: InService, own: pa.RecordBatch) -> Sales:
     """Read how each row is sold; the premium before is the expiring one where the plan caps the change."""
     names = own.schema.names
     return Sales(
