@@ -37,9 +37,10 @@ def price_test_figure(frame: pd.DataFrame, name: str, measure: str, largest_loss
     axes.annotate(
         "stops below",
         (frame["multiplier"].max(), -largest_loss),
-        (0, 4),
+        (0, -4),
         textcoords="offset points",
         ha="right",
+        va="top",
         fontsize=9,
         color=COLOURS[1],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import tomllib
@@ -58,7 +59,9 @@ def settings(insurer, tmp_path_factory) -> Settings:
     for name in ("_registry", "_serving"):
         shutil.copytree(insurer.settings.lake / name, lake / name)
     shutil.copytree(insurer.settings.plans, lake / "plans")
-    return insurer.settings.model_copy(update={"lake": lake, "plans": lake / "plans"})
+    # An hour on: what is put into service now must not lie before the promotion of the models.
+    later = insurer.end + dt.timedelta(hours=1)
+    return insurer.settings.model_copy(update={"lake": lake, "plans": lake / "plans", "clock": later})
 
 
 @pytest.fixture(scope="module")
