@@ -224,7 +224,9 @@ def _totals(counts, conversion, profit):
 
 
 def test_a_monitor_narrows_and_stops_on_harm_and_at_the_plan():
-    monitor = Monitor.start(TEST)
+    rule = TEXT.replace("largest_loss = 30.0", "largest_loss = 0.5").replace("spread = 25.0", "spread = 12.0")
+    test = parse_experiment(rule, FILE.name)
+    monitor = Monitor.start(test)
     per = np.array([1000] * 4 + [2000] + [1000] * 4)
     calm = np.full(9, 0.4)
     widths = []
@@ -236,7 +238,7 @@ def test_a_monitor_narrows_and_stops_on_harm_and_at_the_plan():
     assert monitor.premium_effect() == pytest.approx(0.0)
     harmed = calm.copy()
     harmed[8] = 0.2
-    stopped = Monitor.start(TEST).add(_totals(per * 5, harmed, 24.0))
+    stopped = Monitor.start(test).add(_totals(per * 5, harmed, 24.0))
     assert ["cell 1.20 loses at least" in reason for reason in stopped.stops()] == [True]
     assert stopped.sequences[8].differs
     for _ in range(15):
