@@ -44,7 +44,12 @@ class PriceFrontier:
         axes.axhline(0.0, color=REFERENCE, linewidth=1.0)
         axes.axvline(0.0, color=REFERENCE, linewidth=1.0)
         axes.plot(
-            met["volume"], met["profit"], "o-", color=COLOURS[0], markersize=5, label="best prices by target"
+            met["volume"],
+            met["profit"],
+            "o-",
+            color=COLOURS[0],
+            markersize=5,
+            label="best prices by policy, by target",
         )
         axes.plot([0.0], [0.0], "s", color=ACTUAL, markersize=8, label="prices by cost alone")
         axes.plot(
