@@ -319,6 +319,11 @@ class RatingPlan(Frozen):
                 found.append(f"relativities.{name}: {product.code} has no such factor; allowed: {allowed}")
                 continue
             found += [f"relativities.{name}: {fault}" for fault in table.problems(factors[name])]
+        found += [
+            f"relativities.{name} is missing: the product file says that the plan alone rates it"
+            for name in product.plan_only
+            if name not in (self.relativities or {})
+        ]
         return found + self._cover_problems(product)
 
     def _cover_problems(self, product: Product) -> list[str]:

@@ -324,7 +324,7 @@ class Offer(Frozen):
 
 
 # Keys that came after models were trained: where they are absent, the hash is what it was.
-_LATER_KEYS = ("experience", "demand_only")
+_LATER_KEYS = ("experience", "demand_only", "plan_only")
 
 
 class Product(Frozen):
@@ -344,6 +344,7 @@ class Product(Frozen):
     experience: Experience | None = None
     protected: tuple[str, ...] = ()
     demand_only: tuple[str, ...] = ()
+    plan_only: tuple[str, ...] = ()
     split: Split
     models: Models = Models()
     promotion: Promotion = Promotion()
@@ -376,6 +377,7 @@ class Product(Frozen):
                 raise ValueError(
                     f"{kind} attributes {offending} are never rating factors or profile features"
                 )
+        self._check_plan_only()
         self._check_cover_fits_response()
         self._check_experience()
         categories = {factor.name for factor in self.factors if isinstance(factor, CategoryFactor)}
@@ -383,6 +385,20 @@ class Product(Frozen):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _check_plan_only(self) -> None:
+        factors = {factor.name: factor for factor in self.factors}
+        strange = [name for name in self.plan_only if name not in factors]
+        if strange:
+            raise ValueError(f"plan_only names {strange}, which are no rating factors")
+        scale = None if self.experience is None else self.experience.scale
+        if scale is not None and scale.factor in self.plan_only:
+            raise ValueError(
+                f"{scale.factor!r} is the class of experience.scale; the plan may not rate it too"
+            )
+        bent = [name for name in self.plan_only if name in self.monotone]
+        if bent:
+            raise ValueError(f"monotone of {bent} holds models, and no model reads plan_only factors")
 
     def _check_cover_fits_response(self) -> None:
         fixed = self.cover.kind == "fixed_benefit"
@@ -434,9 +450,10 @@ class Product(Frozen):
 
     @property
     def model_factors(self) -> tuple[NumberFactor | CategoryFactor, ...]:
-        """Rating factors that the models read: all but the class of a bonus-malus scale."""
+        """Factors that the models read: all but those of the plan and the class of a bonus-malus scale."""
         scale = None if self.experience is None else self.experience.scale
-        return tuple(f for f in self.factors if scale is None or f.name != scale.factor)
+        others = {*self.plan_only} if scale is None else {*self.plan_only, scale.factor}
+        return tuple(factor for factor in self.factors if factor.name not in others)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Pay as you use: distance and trips as exposure, with a true-up when the distance is known."""
+"""Pay as you use: kilometres, trips or hours as exposure, with a true-up when the use is known."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pricing.errors import ExperienceError
 
 
 @dataclass(frozen=True)
-class DistanceCurve:
-    r"""How the risk grows with the distance driven: :math:`f(d) = (d / d_0)^\gamma`.
+class UsageCurve:
+    r"""How the risk grows with use (kilometres a year, trips, hours): :math:`f(d) = (d / d_0)^\gamma`.
 
     Attributes
     ----------
     reference
-        Distance per year at which the tariff's frequency holds, km.
+        Use at which the tariff's frequency holds.
     exponent
-        Above 0 and at most 1: each further kilometre adds less.
+        Above 0 and at most 1: each further unit adds less.
     lowest, highest
-        Distances outside are rated at the nearest bound.
+        Use outside is rated at the nearest bound.
     """
 
     reference: float
@@ -38,15 +38,15 @@ class DistanceCurve:
         """
         if not 0 < self.exponent <= 1 or not 0 < self.lowest <= self.reference <= self.highest < math.inf:
             raise ExperienceError(
-                f"curve of exponent {self.exponent!r} from {self.lowest!r} to {self.highest!r} km around "
+                f"curve of exponent {self.exponent!r} from {self.lowest!r} to {self.highest!r} around "
                 f"{self.reference!r}; allowed: exponent above 0 and at most 1, lowest <= reference <= highest"
             )
 
-    def relativity(self, distance: float) -> float:
-        """Give the factor on the frequency at a distance per year."""
-        if not (math.isfinite(distance) and distance >= 0):
-            raise ExperienceError(f"distance is {distance!r} km; allowed: finite, at least 0")
-        held = min(max(distance, self.lowest), self.highest)
+    def relativity(self, use: float) -> float:
+        """Give the factor on the frequency at a use."""
+        if not (math.isfinite(use) and use >= 0):
+            raise ExperienceError(f"use is {use!r}; allowed: finite, at least 0")
+        held = min(max(use, self.lowest), self.highest)
         return float((held / self.reference) ** self.exponent)
 
 

@@ -336,13 +336,12 @@ def relativity_of(
 
 
 def model_risk(product: Product, risk: Mapping[str, FactorValue]) -> Mapping[str, FactorValue]:
-    """Give the factors that a model reads: all but the class of a bonus-malus scale."""
-    scale = None if product.experience is None else product.experience.scale
-    return risk if scale is None else {name: risk[name] for name in risk if name != scale.factor}
+    """Give the factors that a model reads: all but those of the plan and the class of a bonus-malus scale."""
+    return {factor.name: risk[factor.name] for factor in product.model_factors}
 
 
 def class_encoding(product: Product) -> Encoding | None:
-    """Give how the class of a bonus-malus scale is read, which no model reads; None where there is none."""
+    """Give how factors are read that no model reads (use, class of a bonus-malus scale); None without any."""
     named = {factor.name for factor in product.model_factors}
     factors = tuple(factor for factor in product.factors if factor.name not in named)
     return Encoding(factors, ()) if factors else None

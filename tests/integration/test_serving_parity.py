@@ -276,8 +276,9 @@ def test_service_batch_and_notebook_agree_to_the_fen(
 EVERY_STEP = """
 relativities.fuel.levels = {{ petrol = "1", diesel = "1.07", electric = "0.931234" }}
 relativities.annual_km.unknown = "1.02"
-relativities.annual_km.bands = [
-    {{ at_least = 1, below = 12, relativity = "0.95" }}, {{ at_least = 12, relativity = "1.05" }},
+relativities.annual_km.curve = {{ reference = 12, exponent = 0.6, lowest = 3, highest = 40 }}
+relativities.driver_age.bands = [
+    {{ at_least = 18, below = 40, relativity = "1.05" }}, {{ at_least = 40, relativity = "0.95" }},
 ]
 claims_inflation = {{ annual_rate = "0.035", base_date = 2025-01-01, target_date = 2026-07-01 }}
 reinsurance = "0.015"

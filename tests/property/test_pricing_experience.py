@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pricing.bonus_malus import BonusMalusScale
 from pricing.errors import ExperienceError
 from pricing.experience import UNITS, BuhlmannStraub, Experience, ExperienceRating
-from pricing.usage import DistanceCharge, DistanceCurve, pro_rata
+from pricing.usage import DistanceCharge, UsageCurve, pro_rata
 
 SINCE = dt.date(2020, 1, 1)
 ONE = UNITS["number"]
@@ -145,7 +145,7 @@ def test_norberg_relativities_agree_with_simulated_customers():
 
 
 def test_pay_as_you_use():
-    curve = DistanceCurve(12_000, 0.6, 2_000, 60_000)
+    curve = UsageCurve(12_000, 0.6, 2_000, 60_000)
     assert curve.relativity(12_000) == 1.0
     assert curve.relativity(24_000) == pytest.approx(2**0.6)
     assert curve.relativity(0) == curve.relativity(2_000)
@@ -198,8 +198,8 @@ def test_a_product_file_cannot_name_what_cannot_be(changes, message):
         (lambda: BuhlmannStraub(1.0, 0.0, 1.0), "within is 0.0"),
         (lambda: BonusMalusScale(1, 0), "at least 2 classes"),
         (lambda: BonusMalusScale(5, 2).relativities(1.0, [0.1, 0.2], [1.0]), "one weight a frequency"),
-        (lambda: DistanceCurve(1.0, 2.0, 1.0, 1.0), "exponent"),
-        (lambda: DistanceCurve(10.0, 0.5, 1.0, 100.0).relativity(-1.0), "-1.0 km"),
+        (lambda: UsageCurve(1.0, 2.0, 1.0, 1.0), "exponent"),
+        (lambda: UsageCurve(10.0, 0.5, 1.0, 100.0).relativity(-1.0), "use is -1.0"),
         (lambda: DistanceCharge(1, 1).month(-5), "-5 m"),
         (lambda: pro_rata(100, 5, 4), "5 of 4"),
     ],

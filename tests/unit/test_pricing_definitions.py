@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pricing.errors import DefinitionError, PlanNotEffectiveError, TechnicalPremiumError, UnknownChannelError
@@ -120,7 +121,7 @@ def test_the_hash_follows_the_content_not_the_layout() -> None:
             "lies before base_date",
         ),
         ("[expense]", "[renewal_cap]\n[expense]", "needs rise, fall or both"),
-        ("[expense]", "[relativities.fuel]\n[expense]", "either levels .* or bands"),
+        ("[expense]", "[relativities.fuel]\n[expense]", "has levels .*, bands or a curve"),
         ("[expense]", '[relativities.fuel.levels]\npetrol = "0"\n[expense]', r"levels.petrol is 0"),
         (
             "[expense]",
@@ -197,6 +198,10 @@ def test_a_faulty_plan_is_refused(tmp_path: Path, old: str, new: str, message: s
             ],
         ),
         ('[relativities.annual_km]\nbands = [{at_least = 0, relativity = "1"}]', ["unknown is needed"]),
+        (
+            "[relativities.fuel]\ncurve = {reference = 12, exponent = 0.6, lowest = 1, highest = 40}",
+            ["needs levels, found bands or a curve"],
+        ),
         ('[cover_cap]\nshare = "0.0003"', ["at most 9000 minor units, below the least one of 10600"]),
         ('[cover_cap]\nshare = "0.5"\nfactor = "fuel"', ["cover_cap.factor 'fuel' must be a number"]),
         ('[cover_cap]\nshare = "0.5"\nfactor = "annual_km"', ["that is never missing"]),
@@ -214,6 +219,45 @@ def test_a_plan_that_does_not_fit_its_product_is_refused_by_cell(
     assert len(caught.value.problems) >= len(faults)
     for fault in faults:
         assert fault in str(caught.value)
+
+
+def test_a_factor_of_the_plan_alone_is_read_by_no_model_and_priced_by_a_curve(tmp_path: Path) -> None:
+    text = MOTOR.replace("\n[name]", '\nplan_only = ["annual_km"]\n[name]', 1)
+    product = parse_product(text, "motor.toml")
+    assert "annual_km" in {factor.name for factor in product.factors}
+    assert "annual_km" not in product.inputs
+    path = tmp_path / "motor-2026-01.toml"
+    path.write_text(MOTOR_PLAN, encoding="utf-8")
+    with pytest.raises(
+        DefinitionError, match="relativities.annual_km is missing: .* the plan alone rates it"
+    ):
+        product_plan(product, tmp_path)
+    curve = (
+        '[relativities.annual_km]\nunknown = "1.1"\n'
+        "curve = {reference = 12, exponent = 0.5, lowest = 3, highest = 48}\n"
+    )
+    path.write_text(MOTOR_PLAN.replace("[expense]", f"{curve}[expense]", 1), encoding="utf-8")
+    plan = product_plan(product, tmp_path)
+    assert plan.relativities is not None
+    table = plan.relativities["annual_km"]
+    km = np.array([1.0, 3.0, 12.0, 17.3, 48.0, 90.0, np.nan])
+    found = table.of_numbers(km)
+    assert found.tolist() == [500_000, 500_000, 1_000_000, 1_200_694, 2_000_000, 2_000_000, 1_100_000]
+    assert found.tolist() == [table.relativity(float(one)) for one in km]
+    for fault, message in (
+        ("exponent = 0.5", "exponent = 1.5"),
+        ("lowest = 3", "lowest = 13"),
+    ):
+        path.write_text(MOTOR_PLAN.replace("[expense]", f"{curve.replace(fault, message)}[expense]", 1))
+        with pytest.raises(
+            DefinitionError, match="allowed: exponent above 0 and at most 1, lowest <= reference"
+        ):
+            product_plan(product, tmp_path)
+
+
+def test_names_of_the_plan_alone_must_be_factors() -> None:
+    with pytest.raises(DefinitionError, match="plan_only names"):
+        parse_product(MOTOR.replace("\n[name]", '\nplan_only = ["kilometres"]\n[name]', 1), "motor.toml")
 
 
 def test_keys_that_a_plan_does_not_use_leave_its_hash_as_it_was() -> None:
