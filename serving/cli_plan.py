@@ -31,7 +31,10 @@ def list_(
     with refusals(console):
         table = Table()
         for heading in ("product", "plan", "state", "from", "to", "hash", "approved", "note"):
-            table.add_column(heading)
+            # A code, state or day that is cut off cannot be copied into the next command.
+            whole = heading in {"plan", "state", "from"}
+            cut = heading in {"product", "hash"}
+            table.add_column(heading, no_wrap=whole, overflow="ellipsis" if cut else "fold")
         for line in list_plans(_settings(lake), product):
             table.add_row(
                 line.product,

@@ -6,6 +6,7 @@ ServingError
 ├── UnknownCustomerError     the serving store has never heard of this customer
 ├── UnknownPriceTestError    no file declares a price test of this name
 ├── UnknownPurposeError      no source of features has this purpose
+│   └── WithdrawnPurposeError    so that what a request withdraws would withhold nothing
 ├── MissingEntityError       the product's profile needs a customer or seller that was not named
 ├── NoChampionError          no model of the product has been promoted
 ├── BundleMismatchError      a model was trained for another product file than the one in service
@@ -62,6 +63,14 @@ class UnknownPurposeError(ServingError):
         self.purpose = purpose
         self.known = tuple(sorted(known))
         super().__init__(f"no feature is used for {purpose!r}; allowed: {', '.join(self.known)}")
+
+
+class WithdrawnPurposeError(UnknownPurposeError):
+    """A request withdraws a purpose that does not exist, so that nothing would be withheld."""
+
+    def __init__(self, place: int, purpose: str, known: Iterable[str]) -> None:
+        self.place = place
+        super().__init__(purpose, known)
 
 
 class MissingEntityError(ServingError):

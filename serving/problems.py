@@ -18,6 +18,7 @@ from serving.errors import (
     UnknownProductError,
     UnknownPurposeError,
     UnknownQuoteError,
+    WithdrawnPurposeError,
 )
 from serving.wire import Problem, ProblemItem
 
@@ -71,6 +72,18 @@ def _entity_items(error: MissingEntityError) -> list[ProblemItem]:
     ]
 
 
+def _purpose_items(error: WithdrawnPurposeError) -> list[ProblemItem]:
+    return [
+        ProblemItem(
+            pointer=f"/withdrawn_purposes/{error.place}",
+            code="unknown",
+            detail=str(error),
+            value=error.purpose,
+            allowed="one of " + ", ".join(error.known),
+        )
+    ]
+
+
 def _no_items(_error: Exception) -> list[ProblemItem]:
     return []
 
@@ -81,6 +94,12 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
     UnknownChannelError: (422, "unknown-channel", "The channel is not in the rating plan", _channel_items),
     UnknownProductError: (422, "unknown-product", "The product is not in service", _product_items),
     UnknownPurposeError: (404, "unknown-purpose", "No feature is used for this purpose", _no_items),
+    WithdrawnPurposeError: (
+        422,
+        "unknown-purpose",
+        "No feature is used for this purpose",
+        _purpose_items,
+    ),
     MissingEntityError: (
         422,
         "missing-entity",

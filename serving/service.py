@@ -15,6 +15,7 @@ from serving.errors import (
     UnknownCustomerError,
     UnknownProductError,
     UnknownPurposeError,
+    WithdrawnPurposeError,
 )
 from serving.experience import WITHHELD, priced_keys
 from serving.history import CustomerFacts
@@ -23,7 +24,7 @@ from serving.quotes import QuoteRecord
 from serving.wire import Consents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Set
+    from collections.abc import Mapping, Sequence, Set
     from datetime import datetime
 
     from features.spec import FeatureSpec
@@ -100,14 +101,15 @@ class QuoteService:
 
         Raises
         ------
-        UnknownProductError, MissingEntityError, RiskError, UnknownChannelError, PlanNotEffectiveError
+        UnknownProductError, MissingEntityError, RiskError, UnknownChannelError, PlanNotEffectiveError,
+        WithdrawnPurposeError
             If the request cannot be priced as it stands.
         """
         now = self._clock()
         service = self._in_service(request.product).on(now.date())
         service.plan.terms(request.channel, request.sub_channel)
         risk = read_risk(service.product.factors, request.risk)
-        withdrawn = self._withdrawn(request.customer_id, request.withdrawn_purposes)
+        withdrawn = self._withdrawn(request.customer_id) | self._withdrawn_now(request.withdrawn_purposes)
         profile = self._profile(request, risk, now, withdrawn)
         facts, known = self._facts(request.customer_id, now)
         sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0)
@@ -203,9 +205,8 @@ class QuoteService:
         UnknownPurposeError
             If no source of features has this purpose.
         """
-        known = {source.purpose for source in self._spec.sources} | {RECOMMENDATION}
-        if purpose not in known:
-            raise UnknownPurposeError(purpose, known)
+        if purpose not in self._purposes():
+            raise UnknownPurposeError(purpose, self._purposes())
         self._live.set_consent(customer_id, purpose, granted=granted, now=self._clock())
         return self.consents(customer_id)
 
@@ -318,9 +319,19 @@ class QuoteService:
         shares = None if self._tests is None else self._tests.running(service.plan, now)
         return None if shares is None else Asking(shares, customer_id)
 
-    def _withdrawn(self, customer_id: int | None, more: Iterable[str] = ()) -> Set[str]:
+    def _withdrawn(self, customer_id: int | None) -> Set[str]:
         recorded = {} if customer_id is None else self._live.consents(customer_id)
-        return {purpose for purpose, granted in recorded.items() if not granted} | set(more)
+        return {purpose for purpose, granted in recorded.items() if not granted}
+
+    def _withdrawn_now(self, purposes: Sequence[str]) -> Set[str]:
+        # A misspelt purpose would withhold nothing, and history would be read against the customer's will.
+        for place, purpose in enumerate(purposes):
+            if purpose not in self._purposes():
+                raise WithdrawnPurposeError(place, purpose, self._purposes())
+        return set(purposes)
+
+    def _purposes(self) -> Set[str]:
+        return {source.purpose for source in self._spec.sources} | {RECOMMENDATION}
 
     def _facts(
         self, customer_id: int | None, now: datetime

@@ -188,8 +188,20 @@ def test_whoever_opts_out_pays_what_everybody_pays_who_opts_out(client, product,
     assert set(given[0]["profile"].values()) - {given[0]["profile"].get("seller_frailty")} <= {None}
     assert paid(given[0]) == paid(given[1])
     stated = quote(client, RISKS[product] | {"customer_id": customer})
-    unpriced = quote(client, RISKS[product] | {"customer_id": customer, "withdrawn_purposes": ["marketing"]})
+    unpriced = quote(
+        client, RISKS[product] | {"customer_id": customer, "withdrawn_purposes": ["recommendation"]}
+    )
     assert paid(stated) == paid(unpriced)
+
+
+def test_a_purpose_that_does_not_exist_is_refused_rather_than_nothing_withheld(client):
+    """`Pricing` for `pricing` would price with the history that the customer has closed."""
+    asked = RISKS["motor"] | {"customer_id": 17, "withdrawn_purposes": ["pricing", "Pricing"]}
+    answer = client.post("/v1/quotes", json=asked)
+    assert answer.status_code == 422
+    (fault,) = answer.json()["errors"]
+    assert fault["pointer"] == "/withdrawn_purposes/1"
+    assert (fault["value"], fault["allowed"]) == ("Pricing", "one of pricing, recommendation")
 
 
 def test_named_inputs_do_move_the_price_and_unknown_ones_are_refused(client):

@@ -489,3 +489,11 @@ def test_the_openapi_document_is_printed(premia):
     document = json.loads(premia("openapi"))
     assert document["info"]["title"] == "Premia"
     assert "/v1/quotes" in document["paths"]
+
+
+def test_a_narrow_terminal_shows_codes_of_plans_whole(tmp_path):
+    shown = CliRunner().invoke(
+        app, ["plan", "list", "return_freight_eu", "--lake", str(tmp_path)], env={"COLUMNS": "80"}
+    )
+    assert shown.exit_code == 0
+    assert "return_freight_eu-2026-01 v1 │ draft │ 2012-04-01" in shown.output

@@ -94,7 +94,7 @@ def test_a_test_lives_from_its_approval_to_its_end(insurer, settings, tmp_path):
         assert all(quotes[place].price.minor == before[place] for place in out)
         assert batch_prices(insurer, settings, customers, tmp_path) == [quote.price.minor for quote in quotes]
         # A withdrawn consent does not change the cell.
-        withdrawn = service.quote(request(customers[part[0]], withdrawn_purposes=["profiling"]))
+        withdrawn = service.quote(request(customers[part[0]], withdrawn_purposes=["recommendation"]))
         logged = service._quotes.get(withdrawn.quote_id).body["price_test"]
         assert logged["assignment"]["cell"] == cells[part[0]]
         assert logged["assignment"]["propensity"] == shares.shares[cells[part[0]]] / 1_000_000
