@@ -96,7 +96,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
     UnknownPurposeError: (404, "unknown-purpose", "No feature is used for this purpose", _no_items),
     WithdrawnPurposeError: (
         422,
-        "unknown-purpose",
+        "withdrawn-purpose",
         "No feature is used for this purpose",
         _purpose_items,
     ),
