@@ -120,6 +120,15 @@ def reason_text(label: Text, value: Value | str, unit: str, relativity: float) -
     )
 
 
+def table_text(label: Text, value: Value | str, unit: str, relativity: float) -> Text:
+    """Say what a table of the rating plan makes of a rating factor."""
+    shown, shown_zh = _shown(value, unit)
+    return Text(
+        en=f"{label.en} ({shown}), rating plan: x {relativity:.3g}",
+        zh=f"{label.zh}（{shown_zh}），费率表：×{relativity:.3g}",
+    )
+
+
 def _shown(value: Value | str, unit: str) -> tuple[str, str]:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "no record", "无记录"

@@ -21,6 +21,7 @@ from serving.texts import (
     class_text,
     own_text,
     reason_text,
+    table_text,
 )
 from serving.wire import (
     CustomerScore,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from models.segments import Segment
     from pricing.factors import Factor, FactorValue
     from pricing.ladder import Ladder, PriceInputs, Step
-    from pricing.plan import ChannelTerms
+    from pricing.plan import ChannelTerms, RatingPlan
     from pricing.product import Product
     from pricing.rules import Fact, Outcome
     from serving.engine import Decision, InService
@@ -107,6 +108,7 @@ def quote_view(
         reasons=[
             *_reasons(service.product, decision, spec, {**profile, **risk}),
             *_own_history(service.product, decision, risk),
+            *([] if ladder is None else table_reasons(service.plan, service.product, risk)),
             *_caps(ladder),
         ],
         outcomes=[_outcome(outcome) for outcome in decision.outcomes],
@@ -157,6 +159,20 @@ def _own_history(product: Product, decision: Decision, risk: Mapping[str, Factor
         return []
     text = own_text(product.experience, own, exponent(product.currency), relativity)
     return [Reason(input="experience", value=own.claims, relativity=relativity, text=local(text))]
+
+
+def table_reasons(plan: RatingPlan, product: Product, risk: Mapping[str, FactorValue]) -> list[Reason]:
+    """Name what the plan's own tables make of a rated risk, but for those that leave it as it is."""
+    factors = {factor.name: factor for factor in product.factors}
+    found = []
+    for name, table in (plan.relativities or {}).items():
+        factor, value = factors[name], risk[name]
+        relativity = table.relativity(value) / MILLION
+        if relativity != 1.0:
+            unit = factor.unit if isinstance(factor, NumberFactor) else ""
+            text = local(table_text(factor.label, value, unit, relativity))
+            found.append(Reason(input=name, value=_finite(value), relativity=relativity, text=text))
+    return found
 
 
 def _caps(ladder: Ladder | None) -> list[Reason]:

@@ -118,7 +118,7 @@ class Settled(Wire):
 
 
 class Reason(Wire):
-    """What one input does to the risk premium, or a cap that binds (named as its step) to the premium."""
+    """What an input does to the risk premium (by model or plan), or a cap that binds to the premium."""
 
     input: str
     value: float | str | None

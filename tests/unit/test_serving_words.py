@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import math
 from decimal import Decimal
+from pathlib import Path
 from typing import get_args
 
 import pandas as pd
@@ -15,6 +16,8 @@ from rich.console import Console
 from pricing.errors import NoPriceError
 from pricing.factors import Text
 from pricing.ladder import STEP_NAMES
+from pricing.plan import RatingPlan, read_plan
+from pricing.product import read_product
 from serving.clock import EPOCH, to_micros, wall_clock
 from serving.engine import REFERRALS, refusal
 from serving.governance_jobs import banded
@@ -22,10 +25,12 @@ from serving.history import CustomerFacts
 from serving.render import BANDS, change_bands, comparison_table, recommendation_table, reprice_table
 from serving.reprice import RepriceSummary
 from serving.texts import REFERRAL_TEXTS, STEP_LABELS, reason_text
-from serving.views import money
+from serving.views import money, table_reasons
 from serving.wire import Excluded, LocalText, Offer, Quote, Recommendations
 
 LABEL = Text(en="Returns", zh="退货")
+
+REFERENCE = Path(__file__).parents[2] / "data" / "reference"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +49,20 @@ LABEL = Text(en="Returns", zh="退货")
 )
 def test_a_reason_is_a_sentence_in_both_languages(value, unit, relativity, en, zh):
     assert reason_text(LABEL, value, unit, relativity) == Text(en=en, zh=zh)
+
+
+def test_tables_of_the_plan_are_reasons_in_both_languages():
+    product = read_product(REFERENCE / "products" / "motor.toml")
+    plan = read_plan(REFERENCE / "plans" / "motor-2026-01.toml")
+    levels = {"petrol": "1", "diesel": "1.07", "electric": "0.9"}
+    bands = [{"at_least": 18, "below": 25, "relativity": "1.1"}, {"at_least": 25, "relativity": "1"}]
+    tables = {"fuel": {"levels": levels}, "driver_age": {"bands": bands}}
+    plan = RatingPlan.model_validate(plan.model_dump() | {"relativities": tables})
+    young = table_reasons(plan, product, {"fuel": "diesel", "driver_age": 20.0})
+    assert [(reason.input, reason.relativity) for reason in young] == [("fuel", 1.07), ("driver_age", 1.1)]
+    assert young[0].text.en.endswith("(diesel), rating plan: x 1.07")
+    assert young[1].text.zh.endswith("费率表：×1.1")
+    assert table_reasons(plan, product, {"fuel": "petrol", "driver_age": 40.0}) == []
 
 
 def test_every_step_and_every_referral_has_a_text():
