@@ -19,13 +19,17 @@ from serving.offers import offer_many, rated_frame
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from pricing.experiments import CellShares
+    from pricing.ladder import PriceInputs
     from pricing.product import Product
     from pricing.rules import Rule
     from serving.batch_inputs import Sales
     from serving.engine import InService
+
+    Rows = NDArray[np.int64]
 
 FACT_COLUMNS = (
     "customer.age",
@@ -90,11 +94,37 @@ def decide_batch(
     premium = np.where(scored, scores.fill_null(np.nan).to_numpy(zero_copy_only=False), np.nan)
     experience = relativities_of(service, batch, scored_batch)
     inputs = batch_inputs(service.product, service.plan, batch, premium, sales, experience)
-    columns = {name: np.zeros(size, dtype=np.int64) for name in PRICE_SCHEMA.names[3:]}
-    outlets = sales.outlets
     rated = None if service.policy is None else rated_frame(service.product, batch)
-    for outlet in service.plan.outlets:
-        own = np.flatnonzero(scored & np.array([each == outlet for each in outlets], dtype=bool))
+    rows = _rows_by_outlet(sales, scored)
+    columns, refused = _price(service, inputs, rows, rated, shares, customers)
+    for row, kind in refused:
+        codes[row].append(refusal(kind).code)
+        status[row] = STATUS.index("referred")
+    return _assemble(status, codes, premium, columns)
+
+
+def _rows_by_outlet(sales: Sales, scored: NDArray[np.bool_]) -> dict[tuple[str, str | None], Rows]:
+    """Give the scored rows of each channel or sub-channel."""
+    found: dict[tuple[str, str | None], list[int]] = {}
+    for row, ((channel, sub_channel), priced) in enumerate(zip(sales.outlets, scored.tolist(), strict=True)):
+        if priced and channel is not None:
+            found.setdefault((channel, sub_channel), []).append(row)
+    return {outlet: np.array(rows, dtype=np.int64) for outlet, rows in found.items()}
+
+
+def _price(
+    service: InService,
+    inputs: PriceInputs,
+    rows: Mapping[tuple[str, str | None], Rows],
+    rated: pd.DataFrame | None,
+    shares: CellShares | None,
+    customers: pa.Array | None,
+) -> tuple[dict[str, Rows], list[tuple[int, str]]]:
+    """Build the ladders of scored rows; give the columns of prices, and which rows have none and why."""
+    size = len(np.asarray(inputs.risk_premium_minor))
+    columns = {name: np.zeros(size, dtype=np.int64) for name in PRICE_SCHEMA.names[3:]}
+    refused: list[tuple[int, str]] = []
+    for outlet, own in rows.items():
         offered = offer_many(
             service.plan,
             service.policy,
@@ -111,11 +141,8 @@ def decide_batch(
         columns["commission_due_minor"][own] = owed.commission_minor
         for name, minor in ladders.steps.items():
             columns[f"step_{name}_minor"][own] = minor
-        for row, kind in zip(own.tolist(), ladders.refusal, strict=True):
-            if kind:
-                codes[row].append(refusal(kind).code)
-                status[row] = STATUS.index("referred")
-    return _assemble(status, codes, premium, columns)
+        refused += [(row, kind) for row, kind in zip(own.tolist(), ladders.refusal, strict=True) if kind]
+    return columns, refused
 
 
 def _mark_refused(

@@ -29,7 +29,7 @@ from pricing.optimiser import (
     rate_change_cap,
     volume_floor,
 )
-from pricing.plan import MILLION, millionths
+from pricing.plan import MILLION, RatingPlan, millionths
 from serving.batch_inputs import batch_inputs
 from serving.errors import PortfolioError
 from serving.experience import relativities_of
@@ -234,7 +234,9 @@ def optimise_portfolio(
     demand.verdict.check_usable(wanted.mode, demand.source)
     segments = _segments(product, wanted.segment_by)
     service = replace(service.on(as_of.date()), plans=(), policies={})
-    service = replace(service, plan=service.plan.model_copy(update={"price_policy": None}))
+    # Read anew: a copy would keep the hash and the terms of the plan it was made from.
+    by_cost = RatingPlan.model_validate(service.plan.model_dump(exclude={"price_policy"}))
+    service = replace(service, plan=by_cost)
     counts, schema = inspect_portfolio(portfolio, {product.code: service}, spec)
     total = sum(counts.values())
     report("histories", 0.02)

@@ -24,7 +24,7 @@ from serving.results import draft_of, publish, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from pathlib import Path
 
     import duckdb
@@ -153,11 +153,9 @@ def reprice(
     PortfolioError
         If the file cannot be read, or columns or products are missing or of types that do not fit.
     """
-    product_rows, schema = inspect_portfolio(portfolio, services, spec)
+    product_rows, schema = inspect_portfolio(portfolio, services, spec, as_of.date())
     total = sum(product_rows.values())
     services = {code: services[code].on(as_of.date()) for code in product_rows}
-    for code in product_rows:
-        _check_columns(portfolio, services[code], spec, schema)
     histories = {
         code: read_histories(con, portfolio, services[code], spec, as_of, schema, rows, withdrawn or {}, lake)
         for code, rows in product_rows.items()
@@ -214,9 +212,16 @@ def portfolio_products(portfolio: Path) -> set[str]:
 
 
 def inspect_portfolio(
-    portfolio: Path, services: Mapping[str, InService], spec: FeatureSpec
+    portfolio: Path, services: Mapping[str, InService], spec: FeatureSpec, day: date | None = None
 ) -> tuple[dict[str, int], pa.Schema]:
     """Count rows by product and check that each product's columns are there.
+
+    Parameters
+    ----------
+    portfolio, services, spec
+        As for `reprice`.
+    day
+        Whose plans say what is needed; when absent, the plan of each service.
 
     Raises
     ------
@@ -239,7 +244,8 @@ def inspect_portfolio(
             f"{portfolio.name} holds {', '.join(strangers)}; in service are {', '.join(sorted(services))}"
         )
     for code in counts:
-        _check_columns(portfolio, services[code], spec, schema)
+        service = services[code] if day is None else services[code].on(day)
+        _check_columns(portfolio, service, spec, schema)
     return counts, schema
 
 

@@ -1,4 +1,4 @@
-"""A toy product with a protected attribute, and a table for it, that several tests share."""
+"""Toy tables that several tests share: a product with a protected attribute, rows of French motor."""
 
 from __future__ import annotations
 
@@ -44,5 +44,29 @@ def toy_book(rows: int, proxy: float) -> pa.Table:
             "exposure": exposure,
             "claims": rng.poisson(rate * exposure),
             "part": np.where(np.arange(rows) % 4, "L", "T"),
+        }
+    )
+
+
+def motor_rows(n: int, seed: int = 7, young: float = 1.2, rate: float = 0.25) -> pa.Table:
+    """Simulate rows with the columns of freMTPL2; claims of drivers under 26 are exp(young) as many."""
+    rng = np.random.default_rng(seed)
+    age, exposure = rng.integers(18, 91, n), rng.uniform(0.1, 1.0, n)
+    claims = rng.poisson(rate * np.exp(young * (age < 26)) * exposure)
+    return pa.table(
+        {
+            "Area": rng.choice(list("ABCDEF"), n),
+            "VehPower": rng.integers(4, 16, n),
+            "VehAge": rng.integers(0, 25, n),
+            "DrivAge": age,
+            "BonusMalus": rng.integers(50, 120, n),
+            "VehBrand": rng.choice(["B1", "B2", "B12"], n),
+            "VehGas": rng.choice(["Diesel", "Regular"], n),
+            "Density": rng.integers(1, 9000, n).astype(float),
+            "Region": rng.choice(["R11", "R24", "R93"], n),
+            "Exposure": exposure,
+            "ClaimNb": claims,
+            "ClaimTotal": np.round(rng.gamma(np.maximum(2.0 * claims, 1), 700.0) * (claims > 0), 2),
+            "LearnTest": np.where(rng.random(n) < 0.3, "T", "L"),
         }
     )

@@ -21,6 +21,7 @@ from serving.cli import app
 from serving.compose import product_plan
 from serving.engine import InService
 from serving.settings import Settings
+from tests.toys import motor_rows
 
 # One worker trains once for all.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("impact_desk")]
@@ -28,30 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("impact_desk")]
 REFERENCE = Path(__file__).parents[2] / "data" / "reference"
 ROWS = 400
 AS_OF = "2026-03-01"
-
-
-def motor_rows(n: int, seed: int, young: float) -> pa.Table:
-    """Simulate rows with the columns of freMTPL2; drivers under 26 claim more."""
-    rng = np.random.default_rng(seed)
-    age, exposure = rng.integers(18, 91, n), rng.uniform(0.1, 1.0, n)
-    claims = rng.poisson(0.25 * np.exp(young * (age < 26)) * exposure)
-    return pa.table(
-        {
-            "Area": rng.choice(list("ABCDEF"), n),
-            "VehPower": rng.integers(4, 16, n),
-            "VehAge": rng.integers(0, 25, n),
-            "DrivAge": age,
-            "BonusMalus": rng.integers(50, 120, n),
-            "VehBrand": rng.choice(["B1", "B2", "B12"], n),
-            "VehGas": rng.choice(["Diesel", "Regular"], n),
-            "Density": rng.integers(1, 9000, n).astype(float),
-            "Region": rng.choice(["R11", "R24", "R93"], n),
-            "Exposure": exposure,
-            "ClaimNb": claims,
-            "ClaimTotal": np.round(rng.gamma(np.maximum(2.0 * claims, 1), 700.0) * (claims > 0), 2),
-            "LearnTest": np.where(rng.random(n) < 0.3, "T", "L"),
-        }
-    )
 
 
 class Desk:

@@ -6,9 +6,7 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import openpyxl
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -23,6 +21,7 @@ from serving.cli import app
 from serving.compose import product_plan
 from serving.engine import InService, Sale, decide
 from serving.settings import Settings
+from tests.toys import motor_rows
 
 # One worker trains once for all three.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tariff_desk")]
@@ -35,30 +34,6 @@ YOUNG = {
 OLD = YOUNG | {"driver_age": 45}
 
 
-def motor_rows(n: int) -> pa.Table:
-    """Simulate rows with the columns of freMTPL2; young drivers claim more."""
-    rng = np.random.default_rng(7)
-    age, exposure = rng.integers(18, 91, n), rng.uniform(0.1, 1.0, n)
-    claims = rng.poisson(0.3 * np.exp(1.2 * (age < 26)) * exposure)
-    return pa.table(
-        {
-            "Area": rng.choice(list("ABCDEF"), n),
-            "VehPower": rng.integers(4, 16, n),
-            "VehAge": rng.integers(0, 25, n),
-            "DrivAge": age,
-            "BonusMalus": rng.integers(50, 120, n),
-            "VehBrand": rng.choice(["B1", "B2", "B12"], n),
-            "VehGas": rng.choice(["Diesel", "Regular"], n),
-            "Density": rng.integers(1, 9000, n).astype(float),
-            "Region": rng.choice(["R11", "R24", "R93"], n),
-            "Exposure": exposure,
-            "ClaimNb": claims,
-            "ClaimTotal": np.round(rng.gamma(np.maximum(2.0 * claims, 1), 700.0) * (claims > 0), 2),
-            "LearnTest": np.where(rng.random(n) < 0.3, "T", "L"),
-        }
-    )
-
-
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     """Train a GLM and a booster on simulated rows; give a runner of commands and the folder."""
@@ -67,7 +42,7 @@ def desk(tmp_path_factory):
     text = (REFERENCE / "products" / "motor_fr.toml").read_text(encoding="utf-8")
     models = '\n[models]\nfamilies = ["glm", "gbm"]\nchampion = "glm"\n'
     (root / "products" / "motor_fr.toml").write_text(text + models, encoding="utf-8")
-    pq.write_table(motor_rows(4000), root / "rows.parquet")
+    pq.write_table(motor_rows(4000, rate=0.3), root / "rows.parquet")
 
     def run(*arguments: str, code: int = 0) -> str:
         found = CliRunner().invoke(
