@@ -55,7 +55,7 @@ notebooks: $(READY) ## execute every notebook
 	$(BIN)/python notebooks/execute.py
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra reserving --extra spark --universal --generate-hashes --python-version 3.11 --no-header --upgrade -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgres --extra reserving --extra spark --extra telemetry --universal --generate-hashes --python-version 3.11 --no-header --upgrade -o requirements.lock
 
 clean: ## remove the environment and everything the demo made
 	rm -rf $(VENV) data/lake demo-output
