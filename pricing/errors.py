@@ -13,6 +13,7 @@ PricingError
 ├── BookError                a book, a ladder or a constraint that cannot be optimised; one sentence per fault
 ├── ExperimentError          figures of a price test that cannot be, or a log of its versions that was changed
 ├── ExperienceError          parameters or events of experience rating that cannot be
+├── QuoteStateError          a quote in this state cannot take this step
 ├── InfeasibleError          no prices meet all constraints; holds those that conflict
 └── CurrencyError            two currencies met in one sum
 """
@@ -204,6 +205,28 @@ class ExperimentError(PricingError):
 
 class ExperienceError(PricingError, ValueError):
     """Parameters or events of experience rating, a bonus-malus scale or a use of cover that cannot be."""
+
+
+class QuoteStateError(PricingError):
+    """A quote in this state cannot take this step.
+
+    Attributes
+    ----------
+    state, move
+        State of the quote, and what was asked of it.
+    sources, allowed
+        States from which it could be done, and what can be done from this one.
+    """
+
+    def __init__(self, state: str, move: str, sources: Iterable[str], allowed: Sequence[str]) -> None:
+        self.state = state
+        self.move = move
+        self.sources = tuple(sorted(sources))
+        self.allowed = tuple(allowed)
+        super().__init__(
+            f"cannot {move} a quote that is {state}; it must be {' or '.join(self.sources)}. From {state} "
+            f"one can {', '.join(self.allowed) or 'do nothing more'}"
+        )
 
 
 class InfeasibleError(PricingError):

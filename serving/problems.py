@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from models.errors import FittedMissingError
-from pricing.errors import PlanNotEffectiveError, RiskError, UnknownChannelError
+from pricing.errors import PlanNotEffectiveError, QuoteStateError, RiskError, UnknownChannelError
 from serving.errors import (
     MissingEntityError,
     StoreError,
@@ -107,6 +107,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
         _entity_items,
     ),
     PlanNotEffectiveError: (409, "plan-not-effective", "The rating plan is not in force today", _no_items),
+    QuoteStateError: (409, "quote-state", "The quote is past this step", _no_items),
     FittedMissingError: (
         503,
         "history-not-ready",
