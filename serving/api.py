@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from fastapi import Depends, FastAPI, Path, Request, Response
 
+from serving.access.caller import (  # noqa: TC001 - FastAPI reads annotations at run time
+    ConsentWriter,
+    EventWriter,
+    ProfileReader,
+    QuoteReader,
+    QuoteWriter,
+    Recommender,
+)
 from serving.events import EventAnswers, EventBatch  # noqa: TC001 - likewise
 from serving.problems import document_problems, install_problems, problem_response
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
@@ -78,41 +86,43 @@ def create_app(open_service: Callable[[], QuoteService]) -> FastAPI:
 
 def _add_routes(app: FastAPI) -> None:
     @app.post("/v1/quotes", status_code=201, responses=INVALID | NOT_IN_FORCE)
-    async def create_quote(body: QuoteRequest, response: Response, service: Service) -> Quote:
+    async def create_quote(
+        body: QuoteRequest, response: Response, service: Service, who: QuoteWriter
+    ) -> Quote:
         """Price a risk; the quote is stored before it is answered."""
         quote = service.quote(body)
         response.headers["Location"] = f"/v1/quotes/{quote.quote_id}"
         return quote
 
     @app.get("/v1/quotes/{quote_id}", responses=UNKNOWN | INVALID)
-    async def read_quote(quote_id: QuoteId, service: Service) -> Quote:
+    async def read_quote(quote_id: QuoteId, service: Service, who: QuoteReader) -> Quote:
         """Give a stored quote."""
         return service.get_quote(quote_id)
 
     @app.get("/v1/customers/{customer_id}/risk-profile", responses=UNKNOWN | INVALID)
-    async def read_risk_profile(customer_id: CustomerId, service: Service) -> RiskProfile:
+    async def read_risk_profile(customer_id: CustomerId, service: Service, who: ProfileReader) -> RiskProfile:
         """Give the features of a customer as of now."""
         return service.risk_profile(customer_id)
 
     @app.post("/v1/events", responses=INVALID)
-    async def take_events(body: EventBatch, service: Service) -> EventAnswers:
+    async def take_events(body: EventBatch, service: Service, who: EventWriter) -> EventAnswers:
         """Take up to 1,000 orders, returns and claims; each gets its own answer."""
         return service.take_events(body)
 
     @app.put("/v1/customers/{customer_id}/consents/{purpose}", responses=UNKNOWN | INVALID)
     async def set_consent(
-        customer_id: CustomerId, purpose: Purpose, body: ConsentRequest, service: Service
+        customer_id: CustomerId, purpose: Purpose, body: ConsentRequest, service: Service, who: ConsentWriter
     ) -> Consents:
         """Grant or withdraw the consent for a purpose; the next quote follows it."""
         return service.set_consent(customer_id, purpose, granted=body.granted)
 
     @app.get("/v1/customers/{customer_id}/consents", responses=INVALID)
-    async def read_consents(customer_id: CustomerId, service: Service) -> Consents:
+    async def read_consents(customer_id: CustomerId, service: Service, who: ConsentWriter) -> Consents:
         """Give what a customer has granted or withdrawn."""
         return service.consents(customer_id)
 
     @app.post("/v1/recommendations", responses=UNKNOWN | INVALID)
-    async def recommend(body: RecommendationRequest, service: Service) -> Recommendations:
+    async def recommend(body: RecommendationRequest, service: Service, who: Recommender) -> Recommendations:
         """Rank the products that suit a customer."""
         return service.recommend(body)
 

@@ -13,6 +13,7 @@ ServingError
 ├── PortfolioError           a portfolio cannot be repriced as it stands
 ├── ImpactError              two ways of pricing cannot be compared
 ├── RequestError             a file holds no request of the documented form
+├── NotAllowedError          the caller's key does not allow this
 └── StoreError               the serving store is missing or of another layout
 """
 
@@ -99,6 +100,16 @@ class ImpactError(ServingError):
 
 class RequestError(ServingError):
     """A file holds no request of the documented form."""
+
+
+class NotAllowedError(ServingError):
+    """The caller's key does not allow this."""
+
+    def __init__(self, code: str, why: str, pointer: str | None = None, value: str | None = None) -> None:
+        self.code = code
+        self.pointer = pointer
+        self.value = value
+        super().__init__(why)
 
 
 class StoreError(ServingError):

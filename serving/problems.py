@@ -13,6 +13,7 @@ from models.errors import FittedMissingError
 from pricing.errors import PlanNotEffectiveError, QuoteStateError, RiskError, UnknownChannelError
 from serving.errors import (
     MissingEntityError,
+    NotAllowedError,
     StoreError,
     UnknownCustomerError,
     UnknownProductError,
@@ -84,6 +85,12 @@ def _purpose_items(error: WithdrawnPurposeError) -> list[ProblemItem]:
     ]
 
 
+def _denied_items(error: NotAllowedError) -> list[ProblemItem]:
+    if error.pointer is None:
+        return []
+    return [ProblemItem(pointer=error.pointer, code=error.code, detail=str(error), value=error.value)]
+
+
 def _no_items(_error: Exception) -> list[ProblemItem]:
     return []
 
@@ -106,6 +113,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
         "The product needs to know whose history it prices",
         _entity_items,
     ),
+    NotAllowedError: (403, "not-allowed", "The key does not allow this", _denied_items),
     PlanNotEffectiveError: (409, "plan-not-effective", "The rating plan is not in force today", _no_items),
     QuoteStateError: (409, "quote-state", "The quote is past this step", _no_items),
     FittedMissingError: (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +28,10 @@ class Settings(BaseSettings):
     experiments: Path = Field(REFERENCE / "experiments", description="Folder of the price tests.")
     host: str = Field("127.0.0.1", description="Address on which the service listens.")
     port: int = Field(8000, ge=0, le=65535, description="Port on which the service listens.")
+    access: Literal["keys", "open"] = Field(
+        "keys",
+        description="keys: who calls needs an API key; open: everybody may do everything (loopback only).",
+    )
     author: str | None = Field(
         None, description="Who trains models, for the record; absent: the login name of the operating system."
     )

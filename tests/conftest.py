@@ -29,8 +29,9 @@ END = dt.datetime(2026, 1, 1)
 
 
 def pytest_configure() -> None:
-    """Fix the width of the terminal before any console is made, so that tables do not fold."""
+    """Fix the width of the terminal, so that tables do not fold, and let tests call without keys."""
     os.environ["COLUMNS"] = "200"
+    os.environ["PREMIA_ACCESS"] = "open"  # tests of access set it back
 
 
 @pytest.fixture(scope="session")
