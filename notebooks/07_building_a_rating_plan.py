@@ -34,7 +34,7 @@ from pricing.ladder import Ladder, PriceInputs, build_ladder, build_ladders
 from pricing.plan import RatingPlan, read_plan
 from serving.compose import find_product, open_service
 from serving.jobs import sync_serving, train_product
-from serving.quotes import QuoteStore
+from serving.records import Write, open_sync_records
 from serving.replay import replay
 from serving.settings import Settings
 from serving.wire import QuoteRequest
@@ -178,8 +178,10 @@ sync_serving(settings, spec, end)
 request = {"product": "return_freight", "channel": "platform", "sub_channel": "own", "customer_id": 1,
            "seller_id": 1, "risk": {"order_amount": 800.0, "category": "books"}}  # fmt: skip
 with closing(open_service(settings)) as service:
-    quote = service.quote(QuoteRequest(**request))
-with closing(QuoteStore(settings.quotes)) as store:
+    priced = service.price(QuoteRequest(**request))
+quote = priced.answer
+with closing(open_sync_records(settings)) as store:
+    store.commit(Write(quotes=(priced.record,)))
     again = replay(quote.quote_id, store, Registry(settings.registry))
 assert again.first_difference is None
 print(quote.status, quote.versions.plan, quote.versions.filing, again.seal, sep=" · ")

@@ -70,7 +70,7 @@ def create_app(open_service: Callable[[], QuoteService]) -> FastAPI:
         app.state.service = service
         async with watching(service):
             yield
-        service.close()
+        await service.aclose()
 
     app = FastAPI(
         title="Premia",
@@ -90,14 +90,14 @@ def _add_routes(app: FastAPI) -> None:
         body: QuoteRequest, response: Response, service: Service, who: QuoteWriter
     ) -> Quote:
         """Price a risk; the quote is stored before it is answered."""
-        quote = service.quote(body)
+        quote = await service.quote(body)
         response.headers["Location"] = f"/v1/quotes/{quote.quote_id}"
         return quote
 
     @app.get("/v1/quotes/{quote_id}", responses=UNKNOWN | INVALID)
     async def read_quote(quote_id: QuoteId, service: Service, who: QuoteReader) -> Quote:
         """Give a stored quote."""
-        return service.get_quote(quote_id)
+        return await service.get_quote(quote_id)
 
     @app.get("/v1/customers/{customer_id}/risk-profile", responses=UNKNOWN | INVALID)
     async def read_risk_profile(customer_id: CustomerId, service: Service, who: ProfileReader) -> RiskProfile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from contextlib import closing
@@ -215,7 +216,7 @@ def quote(
         text = sys.stdin.read() if str(request) == "-" else request.read_text(encoding="utf-8")
         wanted = _read_request(text, str(request))
         with closing(open_service(_settings(lake, clock))) as service:
-            console.print(render.quote_panel(service.quote(wanted)))
+            console.print(render.quote_panel(asyncio.run(service.quote(wanted))))
 
 
 @app.command()

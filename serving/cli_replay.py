@@ -13,7 +13,7 @@ from models.registry import Registry
 from serving import render
 from serving.console import refusals
 from serving.errors import UnknownQuoteError
-from serving.quotes import QuoteStore
+from serving.records import open_sync_records
 from serving.replay import replay as replay_quote
 from serving.settings import Settings
 
@@ -31,7 +31,7 @@ def replay(
         settings = Settings() if lake is None else Settings(lake=lake)
         if not settings.quotes.is_file():
             raise UnknownQuoteError(f"no quote has the id {quote_id!r}: {settings.quotes} is missing")
-        with closing(QuoteStore(settings.quotes)) as store:
+        with closing(open_sync_records(settings)) as store:
             found = replay_quote(quote_id, store, Registry(settings.registry))
         console.print(render.replay_table(found))
         first = found.first_difference

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ def wall_clock(start: datetime | None = None) -> Clock:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def from_micros(micros: int) -> datetime:
+    """Turn microseconds since 1970 into a UTC time without zone."""
+    return EPOCH + timedelta(microseconds=micros)
 
 
 def to_micros(moment: datetime) -> int:

@@ -21,7 +21,7 @@ from serving.history import HistoryStore
 from serving.live import LiveStore
 from serving.offers import read_policies
 from serving.price_tests import open_price_tests
-from serving.quotes import QuoteStore
+from serving.records import open_records
 from serving.service import QuoteService
 from serving.snapshot import Snapshots
 
@@ -222,7 +222,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         segments=read_segments(spec),
         spec=spec,
         live=live,
-        quotes=QuoteStore(settings.quotes),
+        records=open_records(settings),
         clock=clock,
         tests=open_price_tests(settings),
     )

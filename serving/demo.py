@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from datetime import datetime
@@ -122,7 +123,7 @@ def _quotes(console: Console, settings: Settings) -> None:
     offers = service.recommend(RecommendationRequest(customer_id=request.customer_id, scene="order"))
     console.print(render.portrait_panel(service.risk_profile(request.customer_id)))
     console.print(render.recommendation_table(offers))
-    quote = service.quote(request)
+    quote = asyncio.run(service.quote(request))
     console.print(render.quote_panel(quote))
     console.print(f"stored: GET /v1/quotes/{quote.quote_id}")
     service.close()

@@ -3,6 +3,9 @@
 ServingError
 ├── UnknownProductError      no such product is in service
 ├── UnknownQuoteError        no quote has this id
+├── StepConflictError        another step has taken a quote on in the meantime
+├── ReplyConflictError       a request under this idempotency key has been answered already
+├── CursorError              a cursor is none that a page has given
 ├── UnknownCustomerError     the serving store has never heard of this customer
 ├── UnknownPriceTestError    no file declares a price test of this name
 ├── UnknownPurposeError      no source of features has this purpose
@@ -47,6 +50,18 @@ class UnknownProductError(ServingError):
 
 class UnknownQuoteError(ServingError):
     """No quote has this id."""
+
+
+class StepConflictError(ServingError):
+    """Another step has taken a quote on in the meantime."""
+
+
+class ReplyConflictError(ServingError):
+    """A request under this idempotency key has been answered already."""
+
+
+class CursorError(ServingError):
+    """A cursor is none that a page has given."""
 
 
 class UnknownCustomerError(ServingError):

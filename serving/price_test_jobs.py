@@ -14,7 +14,7 @@ from pricing.experiments import CellTotals, Monitor, assign, next_shares
 from pricing.plan import MILLION
 from serving.compose import find_product, product_plan
 from serving.price_tests import open_price_tests
-from serving.quotes import QuoteStore
+from serving.records import open_sync_records
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -233,7 +233,7 @@ def audit_test(settings: Settings, name: str) -> Audit:
     versions = {one.version: one for one in state.shares.versions}
     faults: list[str] = []
     taken = out = 0
-    store = QuoteStore(settings.quotes)
+    store = open_sync_records(settings)
     try:
         for quote in store.of_product(test.product):
             logged = quote.body.get("price_test")

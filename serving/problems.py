@@ -12,8 +12,11 @@ from starlette.exceptions import HTTPException
 from models.errors import FittedMissingError
 from pricing.errors import PlanNotEffectiveError, QuoteStateError, RiskError, UnknownChannelError
 from serving.errors import (
+    CursorError,
     MissingEntityError,
     NotAllowedError,
+    ReplyConflictError,
+    StepConflictError,
     StoreError,
     UnknownCustomerError,
     UnknownProductError,
@@ -123,6 +126,9 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
         _no_items,
     ),
     StoreError: (503, "store-not-ready", "The serving store does not cover this moment", _no_items),
+    StepConflictError: (409, "step-conflict", "The quote has been taken on in the meantime", _no_items),
+    ReplyConflictError: (409, "reply-conflict", "The request has been answered in the meantime", _no_items),
+    CursorError: (422, "invalid-cursor", "The cursor is none that a page has given", _no_items),
     UnknownQuoteError: (404, "unknown-quote", "There is no such quote", _no_items),
     UnknownCustomerError: (404, "unknown-customer", "There is no such customer", _no_items),
 }

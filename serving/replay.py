@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pricing.ladder import Ladder, PriceInputs
     from pricing.plan import RatingPlan
     from pricing.product import Product
-    from serving.quotes import QuoteStore, Seal
+    from serving.records import SyncRecords
+    from serving.records.chain import Seal
     from serving.wire import Quote
 
 
@@ -75,7 +76,7 @@ class Replay:
         return next((line for line in self.lines if line.stored != line.recomputed), None)
 
 
-def replay(quote_id: str, store: QuoteStore, registry: Registry) -> Replay:
+def replay(quote_id: str, store: SyncRecords, registry: Registry) -> Replay:
     """Recompute a stored quote.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -20,7 +21,7 @@ from serving.errors import (
 from serving.experience import WITHHELD, priced_keys
 from serving.history import CustomerFacts
 from serving.offers import Asking
-from serving.quotes import QuoteRecord
+from serving.records import QuoteRecord, Write, encode_body
 from serving.wire import Consents
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from serving.events import EventAnswers, EventBatch
     from serving.live import LiveStore
     from serving.price_tests import PriceTests
-    from serving.quotes import QuoteStore
+    from serving.records import RecordStore
     from serving.snapshot import Snapshot, Snapshots
     from serving.wire import (
         ProductInfo,
@@ -53,6 +54,22 @@ if TYPE_CHECKING:
 RECOMMENDATION = "recommendation"
 
 
+@dataclass(frozen=True)
+class Priced:
+    """A price that nobody has stored yet.
+
+    Attributes
+    ----------
+    answer
+        What the channel gets.
+    record
+        What is stored with it.
+    """
+
+    answer: Quote
+    record: QuoteRecord
+
+
 class QuoteService:
     """Everything behind the HTTP routes.
 
@@ -64,8 +81,8 @@ class QuoteService:
         What is known as of the last sync, with a profile reader for each product in service.
     segments
         Portraits of customers.
-    spec, live, quotes, clock
-        Feature definitions, events since the snapshot, quote store, and the time.
+    spec, live, records, clock
+        Feature definitions, events since the snapshot, record store, and the time.
     snapshots
         Where newer snapshots come from; None when there will be no other.
     tests
@@ -80,7 +97,7 @@ class QuoteService:
         segments: Segmentation,
         spec: FeatureSpec,
         live: LiveStore,
-        quotes: QuoteStore,
+        records: RecordStore,
         clock: Clock,
         snapshots: Snapshots | None = None,
         tests: PriceTests | None = None,
@@ -92,12 +109,24 @@ class QuoteService:
         self._segments = segments
         self._spec = spec
         self._live = live
-        self._quotes = quotes
+        self.records = records
         self._clock = clock
         self._tests = tests
 
-    def quote(self, request: QuoteRequest) -> Quote:
+    async def quote(self, request: QuoteRequest) -> Quote:
         """Price a risk and store the quote; when this returns, the quote is on the disk.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be stored. What else is refused: see `price`.
+        """
+        priced = self.price(request)
+        await self.records.commit(Write(quotes=(priced.record,)))
+        return priced.answer
+
+    def price(self, request: QuoteRequest) -> Priced:
+        """Price a risk; nothing is stored.
 
         Raises
         ------
@@ -129,20 +158,20 @@ class QuoteService:
             expires_at=now + timedelta(minutes=service.product.quote_valid_minutes),
             customer_known=known,
         )
-        self._quotes.append(
-            QuoteRecord(
-                quote_id=quote.quote_id,
-                created_at=quote.created_at,
-                expires_at=quote.expires_at,
-                channel=quote.channel,
-                product=quote.product,
-                status=quote.status,
-                price_minor=quote.price.minor if quote.price else None,
-                body=views.quote_record(quote, request, decision, facts)
-                | (decision.offer.record(service.plan, tested) if decision.offer else {}),
-            )
+        offered = decision.offer.record(service.plan, tested) if decision.offer else {}
+        record = QuoteRecord(
+            quote_id=quote.quote_id,
+            created_at=quote.created_at,
+            expires_at=quote.expires_at,
+            channel=quote.channel,
+            sub_channel=quote.sub_channel,
+            product=quote.product,
+            status=quote.status,
+            price_minor=quote.price.minor if quote.price else None,
+            text=encode_body(views.quote_record(quote, request, decision, facts) | offered),
+            customer_id=quote.customer_id,
         )
-        return quote
+        return Priced(quote, record)
 
     def take(self, snapshot: Snapshot) -> int:
         """Serve from another snapshot from the next request on; give the events of the log that it holds."""
@@ -154,7 +183,7 @@ class QuoteService:
         """Drop events that the snapshot holds from the log, so that none counts twice; give their number."""
         return self._live.forget(self.snapshot.history.known_events())
 
-    def get_quote(self, quote_id: str) -> Quote:
+    async def get_quote(self, quote_id: str) -> Quote:
         """Give a stored quote as it was answered; one past its time is `expired`.
 
         Raises
@@ -162,7 +191,7 @@ class QuoteService:
         UnknownQuoteError
             If no quote has this id.
         """
-        record = self._quotes.get(quote_id)
+        record = await self.records.get(quote_id)
         quote = views.stored_quote(record.body)
         if quote.status == "quoted" and self._clock() >= record.expires_at:
             return quote.model_copy(update={"status": "expired"})
@@ -282,7 +311,13 @@ class QuoteService:
         """Give the stores back."""
         self.snapshot.close()
         self._live.close()
-        self._quotes.close()
+        self.records.close()
+
+    async def aclose(self) -> None:
+        """Finish what is being stored, then give the stores back."""
+        await self.records.aclose()
+        self.snapshot.close()
+        self._live.close()
 
     def _in_service(self, product: str) -> InService:
         if product not in self.products:

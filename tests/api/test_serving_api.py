@@ -26,7 +26,7 @@ from serving.compose import open_service
 from serving.errors import ServingError
 from serving.history import build_history
 from serving.problems import MEDIA_TYPE, PROBLEMS
-from serving.quotes import QuoteStore
+from serving.records import RecordStore, open_sync_records
 from serving.service import QuoteService
 from serving.settings import Settings
 from serving.snapshot import customer_features
@@ -240,7 +240,7 @@ def test_a_stored_quote_is_the_answer_byte_for_byte(client, insurer):
 
 def test_a_quote_is_on_the_disk_before_it_is_answered(client, insurer):
     given = quote(client)
-    second = QuoteStore(insurer.settings.quotes)
+    second = open_sync_records(insurer.settings)
     record = second.get(given["quote_id"])
     second.close()
     assert record.body["answer"] == given
@@ -252,11 +252,10 @@ def test_a_quote_is_on_the_disk_before_it_is_answered(client, insurer):
 
 
 def test_a_quote_that_cannot_be_stored_is_not_answered(insurer, shared_clock, monkeypatch):
-    class FullDisk(QuoteStore):
-        def append(self, quote: Any) -> None:
-            raise OSError(28, "No space left on device")
+    async def full(store: RecordStore, write: Any) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("serving.compose.QuoteStore", FullDisk)
+    monkeypatch.setattr(RecordStore, "commit", full)
     app = create_app(lambda: open_service(insurer.settings, clock=shared_clock))
     with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.post("/v1/quotes", json=BODY)

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from data.manifest import read_manifest
 from serving.cli import app
-from serving.quotes import QuoteStore
+from serving.records import open_sync_records
+from serving.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +93,7 @@ def check_book(shown: str, folder: Path) -> None:
 def check_quote(shown: str, folder: Path) -> None:
     assert "Recommendations for customer" in shown
     identity = re.search(r"stored: GET /v1/quotes/([0-9a-f-]{36})", shown)[1]
-    store = QuoteStore(folder / "data" / "lake" / "demo" / "_serving" / "quotes.sqlite")
+    store = open_sync_records(Settings(lake=folder / "data" / "lake" / "demo"))
     record = store.get(identity)
     store.close()
     answer = record.body["answer"]

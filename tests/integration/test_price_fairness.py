@@ -20,7 +20,7 @@ from data.store import connect
 from features.load import default_spec
 from serving.api import create_app
 from serving.compose import load_services, open_service
-from serving.quotes import QuoteStore
+from serving.records import open_sync_records
 from serving.reprice import read_prices, reprice
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def test_what_the_channel_knows_beside_the_risk_is_stored_and_never_priced(
     given = quote(client, body | {"context": context}, headers)
     assert paid(given) == paid(plain)
     assert {**given, "quote_id": ""} == {**plain, "quote_id": ""}
-    store = QuoteStore(own_settings.quotes)
+    store = open_sync_records(own_settings)
     assert store.get(given["quote_id"]).body["request"]["context"] == context
     store.close()
 

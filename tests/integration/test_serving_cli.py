@@ -19,7 +19,7 @@ from data.manifest import read_manifest
 from data.store import read_table
 from models.registry import Registry
 from serving.cli import app
-from serving.quotes import QuoteStore
+from serving.records import open_sync_records
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -298,11 +298,11 @@ def test_a_replay_says_what_differs_and_whether_the_record_was_changed(own, prem
     path = own / "lake" / "_serving" / "quotes.sqlite"
     with sqlite3.connect(path) as con:
         record = json.loads(
-            con.execute("SELECT record FROM quotes WHERE quote_id = ?", quotes[:1]).fetchone()[0]
+            con.execute("SELECT body FROM quotes WHERE quote_id = ?", quotes[:1]).fetchone()[0]
         )
         step = next(one for one in record["answer"]["ladder"] if one["step"] == "margin")
         record["answer"]["risk"]["age"] = 60.0
-        con.execute("UPDATE quotes SET record = ? WHERE quote_id = ?", [json.dumps(record), quotes[0]])
+        con.execute("UPDATE quotes SET body = ? WHERE quote_id = ?", [json.dumps(record).encode(), quotes[0]])
     assert step["minor"] > 0
     shown = premia("replay", quotes[0], status=1)
     assert re.search(r"first difference: risk premium, millionths is \d+ on record, \d+ recomputed", shown)
@@ -432,7 +432,7 @@ def test_quote_recommend_portfolio_and_reprice(insurer, premia, tmp_path):
     (tmp_path / "ask.json").write_text(json.dumps(body), encoding="utf-8")
     shown = premia("quote", tmp_path / "ask.json", "--clock", day, "--lake", lake)
     identity = re.search(r"return_freight · quoted · ([0-9a-f-]{36}) · until 2026-01-01 00:30", shown)[1]
-    store = QuoteStore(insurer.settings.quotes)
+    store = open_sync_records(insurer.settings)
     answer = store.get(identity).body["answer"]
     store.close()
     assert f"{answer['price']['amount']} CNY" in shown

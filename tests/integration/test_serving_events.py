@@ -23,7 +23,7 @@ from serving.history import HistoryStore, build_history, erase_from_history
 from serving.ingest_live import ingest_live
 from serving.live import LiveStore
 from serving.profiles import ProfileReader
-from serving.quotes import QuoteStore
+from serving.records import open_records
 from serving.service import QuoteService
 from serving.settings import Settings
 from serving.snapshot import Snapshot, customer_features
@@ -74,7 +74,7 @@ class Service:
             segments=read_segments(SPEC),
             spec=SPEC,
             live=live,
-            quotes=QuoteStore(folder / "quotes.sqlite"),
+            records=open_records(Settings(lake=folder)),
             clock=lambda: self.now,
         )
         self.http = TestClient(create_app(lambda: self.service), raise_server_exceptions=False)

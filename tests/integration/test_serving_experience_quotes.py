@@ -23,7 +23,7 @@ from serving.api import create_app
 from serving.compose import find_product, load_services, open_service
 from serving.ingest_live import ingest_live
 from serving.jobs import sync_serving, train_product, withdrawn_consents
-from serving.quotes import QuoteStore
+from serving.records import open_sync_records
 from serving.replay import replay
 from serving.reprice import read_prices, reprice
 from serving.settings import REFERENCE, Settings
@@ -231,7 +231,7 @@ def test_the_quote_says_what_own_claims_do_and_replays_to_the_fen(
     assert given["status"] == "quoted", given["outcomes"]
     step = next(item for item in given["ladder"] if item["step"] == "experience")
     assert step["minor"] > 0
-    with closing(QuoteStore(settings.quotes)) as store:
+    with closing(open_sync_records(settings)) as store:
         own = store.get(given["quote_id"]).body["own"]
         assert own["relativity"] == round(reason["relativity"] * 1e6)
         found = replay(given["quote_id"], store, Registry(settings.registry))

@@ -65,7 +65,7 @@ def test_service_and_batch_agree_to_the_fen(
     service = open_service(settings, clock=lambda: insurer.end)
     try:
         quotes = [
-            service.quote(
+            service.price(
                 QuoteRequest(
                     product="return_freight",
                     channel=row["channel"],
@@ -73,7 +73,7 @@ def test_service_and_batch_agree_to_the_fen(
                     seller_id=row["seller_id"],
                     risk={"order_amount": row["order_amount"], "category": row["category"]},
                 )
-            )
+            ).answer
             for row in pq.read_table(portfolio).to_pylist()
         ]
     finally:

@@ -160,7 +160,7 @@ def compare_with_quotes(insurer, settings, portfolio, priced) -> None:
     with closing(open_service(settings, clock=lambda: insurer.end)) as service:
         for place, row in enumerate(rows):
             risk = {name: row[name] for name in factors}
-            quote = service.quote(
+            given = service.price(
                 QuoteRequest(
                     product="motor",
                     channel=row["channel"],
@@ -169,8 +169,9 @@ def compare_with_quotes(insurer, settings, portfolio, priced) -> None:
                     risk=risk,
                 )
             )
+            quote = given.answer
             assert (quote.price.minor if quote.price else None) == priced["price_minor"][place].as_py()
-            record = service._quotes.get(quote.quote_id).body
+            record = given.record.body
             assert record["price_policy"]["multiplier"] == record["price_inputs"]["price_policy"]
 
 

@@ -32,7 +32,7 @@ from serving.compose import load_services, open_service
 from serving.history import HistoryStore, build_history
 from serving.offers import LivePolicy
 from serving.profiles import ProfileReader
-from serving.quotes import QuoteStore
+from serving.records import open_sync_records
 from serving.replay import replay
 from serving.reprice import read_prices, reprice
 
@@ -157,7 +157,7 @@ def freight(insurer) -> pa.Table:
 
 def by_api(insurer, client: TestClient, table: pa.Table, *, renewal: bool = False) -> list[dict[str, Any]]:
     """Ask the service for each row; the unrounded premium comes from the quote store."""
-    store = QuoteStore(insurer.settings.quotes)
+    store = open_sync_records(insurer.settings)
     found = []
     for row in table.to_pylist():
         risk = {name: value for name, value in row.items() if name not in KEYS}
@@ -340,7 +340,7 @@ def test_a_plan_with_every_step_prices_alike_and_its_quotes_are_replayed(
     assert used >= set(STEP_NAMES) - {"experience", "price_test"}, "each step moves some price"
     registry = Registry(insurer.settings.registry)
     registry.archive.keep(every_step)
-    store = QuoteStore(insurer.settings.quotes)
+    store = open_sync_records(insurer.settings)
     replayed = [replay(quote_id, store, registry) for quote_id in newest(insurer, 60)]
     assert [found.first_difference for found in replayed] == [None] * 60
     assert {found.seal for found in replayed} == {"unchanged"}

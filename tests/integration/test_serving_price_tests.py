@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import shutil
 from contextlib import closing
@@ -71,7 +72,7 @@ def request(customer: int, **more: Any) -> QuoteRequest:
 
 def test_a_test_lives_from_its_approval_to_its_end(insurer, settings, tmp_path):
     with closing(open_service(settings, clock=lambda: insurer.end)) as service:
-        plain = {one: service.quote(request(one)).price for one in range(1, 81)}
+        plain = {one: service.price(request(one)).answer.price for one in range(1, 81)}
         customers = [one for one, price in plain.items() if price][:40]
         before = [plain[one].minor for one in customers]
         with pytest.raises(PromotionError, match="second person"):
@@ -80,7 +81,7 @@ def test_a_test_lives_from_its_approval_to_its_end(insurer, settings, tmp_path):
         with pytest.raises(PriceTestError, match="approved already"):
             approve_test(settings, NAME, "B. Second", insurer.end)
         # The running service sees the approval, and the batch gives what the quotes gave.
-        quotes = [service.quote(request(one)) for one in customers]
+        quotes = [asyncio.run(service.quote(request(one))) for one in customers]
         steps = [{step.step: step.minor for step in quote.ladder} for quote in quotes]
         shares = open_price_tests(settings).log.state(open_price_tests(settings).find(NAME)).shares.current
         cells = assign_cells(shares, np.array(customers))
@@ -94,26 +95,31 @@ def test_a_test_lives_from_its_approval_to_its_end(insurer, settings, tmp_path):
         assert all(quotes[place].price.minor == before[place] for place in out)
         assert batch_prices(insurer, settings, customers, tmp_path) == [quote.price.minor for quote in quotes]
         # A withdrawn consent does not change the cell.
-        withdrawn = service.quote(request(customers[part[0]], withdrawn_purposes=["recommendation"]))
-        logged = service._quotes.get(withdrawn.quote_id).body["price_test"]
+        asked = request(customers[part[0]], withdrawn_purposes=["recommendation"])
+        withdrawn = asyncio.run(service.quote(asked))
+        logged = logged_test(service, withdrawn.quote_id)
         assert logged["assignment"]["cell"] == cells[part[0]]
         assert logged["assignment"]["propensity"] == shares.shares[cells[part[0]]] / 1_000_000
         assert logged["shown_minor"] == withdrawn.price.minor
         assert {"technical_minor", "lowest_minor", "highest_minor"} <= set(logged)
         # The next version of the shares, and an audit of both.
         freeze_shares(settings, NAME, "logistic", "B. Second", SOON)
-        newer = service.quote(request(customers[part[0]]))
-        assert service._quotes.get(newer.quote_id).body["price_test"]["assignment"]["shares_version"] == 1
+        newer = asyncio.run(service.quote(request(customers[part[0]])))
+        assert logged_test(service, newer.quote_id)["assignment"]["shares_version"] == 1
         audited = audit_test(settings, NAME)
         assert (audited.versions, audited.quotes, audited.faults) == (2, len(part) + 2, ())
         with pytest.raises(PriceTestError, match="no quotes"):
             freeze_shares(settings, NAME, "logistic", "B. Second", SOON)
         # Stopped: every quote has the price without the test, at once.
         stop_test(settings, NAME, "enough", "B. Second", SOON)
-        assert [service.quote(request(one)).price.minor for one in customers] == before
+        assert [service.price(request(one)).answer.price.minor for one in customers] == before
         assert batch_prices(insurer, settings, customers, tmp_path, SOON) == before
         with pytest.raises(PriceTestError, match="stopped; only an approved test"):
             stop_test(settings, NAME, "again", "B. Second", SOON)
+
+
+def logged_test(service, quote_id: str) -> dict[str, Any]:
+    return asyncio.run(service.records.get(quote_id)).body["price_test"]
 
 
 def batch_prices(insurer, settings, customers, folder, as_of=None) -> list[int]:

@@ -86,9 +86,9 @@ def test_french_motor_is_trained_from_its_table_and_priced(shared_data, tmp_path
         assert scored.null_count == 0
         mean = sum(scored.to_pylist()) / len(scored) / 100
         prices = [
-            service.quote(
+            service.price(
                 QuoteRequest(product="motor_fr", channel="agent", risk=risk | {"bonus_malus": malus})
-            )
+            ).answer
             for malus in (50, 100, 150)
         ]
     # Claims of the whole table per year of exposure, in euros: about 120 to 170 by how large ones are capped.
@@ -127,7 +127,7 @@ def test_a_real_shop_is_ingested_trained_and_a_real_buyer_priced(shared_data, tm
     assert outcome.result.comparison.loc["glm", "auc"] > 0.6
     with closing(opened(settings, SHOP_END)) as service:
         quotes = [
-            service.quote(
+            service.price(
                 QuoteRequest(
                     product="return_freight_eu",
                     channel="platform",
@@ -135,7 +135,7 @@ def test_a_real_shop_is_ingested_trained_and_a_real_buyer_priced(shared_data, tm
                     seller_id=seller,
                     risk={"order_amount": 79.9},
                 )
-            )
+            ).answer
             for customer in (buyers[0][0], buyers[-1][0])
         ]
     for quote, (_, orders) in zip(quotes, (buyers[0], buyers[-1]), strict=True):

@@ -69,9 +69,9 @@ def test_withdrawn_consent_prices_alike_in_service_and_batch(
         risk = table.slice(row, 1).to_pylist()[0]
         service.set_consent(risk["customer_id"], "pricing", granted=False)
         body = {"product": "motor", "channel": risk["channel"], "customer_id": risk["customer_id"]}
-        quote = service.quote(
+        quote = service.price(
             QuoteRequest.model_validate({**body, "risk": {name: risk[name] for name in factors}})
-        )
+        ).answer
         assert set(quote.withheld) == set(service.products["motor"].product.profile.features)
         one = tmp_path / f"one{row}.parquet"
         pq.write_table(table.slice(row, 1), one)
