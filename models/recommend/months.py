@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pricing.product import Product
 
 MONTHS = 12
-# The latest months set the level.
-RECENT = 3
 MOST_ROWS = 300_000
 
 
@@ -129,8 +127,8 @@ def fit_propensities(
     labels = month_labels(con, as_of, most_rows)
     rows = customer_months(con, products, spec, labels)
     bought = bought_in_month(con, labels, products)
-    month = labels["as_of"].to_numpy()
-    recent = np.isin(month, np.unique(month)[-RECENT:])
+    begins, place = np.unique(labels["as_of"].to_numpy(), return_inverse=True)
+    month = len(begins) - place
     margins = run_off_margins(con, as_of)
     fitted = {}
     for position, product in enumerate(products):
@@ -146,7 +144,7 @@ def fit_propensities(
             bought[open_, position],
             rows.customer[open_],
             margins.get(product.code),
-            recent=recent[open_],
+            month=month[open_],
         )
     return PropensityModel(as_of.isoformat(), spec.hash(FEATURES), fitted)
 

@@ -50,6 +50,9 @@ FEATURES = (
 HELD, HAD = "held.", "had."
 ROUNDS, PATIENCE, LEAVES, RATE = 250, 10, 2, 0.1
 PRIOR_PURCHASES = 25.0
+# Rates move, and what an input adds moves less: the level follows a trend, drawn to 0 by this a month.
+PRIOR_TREND = 0.05
+JUDGED_MONTHS = 3
 HOLDOUT = 5  # every fifth customer
 BACKGROUND = 20_000
 
@@ -201,7 +204,7 @@ def fit_propensity(
     customer: Rows,
     margin_minor: float | None,
     *,
-    recent: Mask | None = None,
+    month: Rows | None = None,
     seed: int = 1,
     threads: int = 2,
 ) -> Propensity:
@@ -217,8 +220,9 @@ def fit_propensity(
         Id, shape (n,); every fifth customer judges and stops the boosting.
     margin_minor
         See `Propensity`.
-    recent
-        Rows that set the level, shape (n,): rates move, and what an input adds moves less. All when absent.
+    month
+        Months before the one to score for, 1 the last, shape (n,): the tables are put on the level of the
+        month to come by `level_trend`, and judged on the last three. Absent, one level holds for all.
     seed, threads
         Of LightGBM.
     """
@@ -236,13 +240,50 @@ def fit_propensity(
     share = count / (count + PRIOR_PURCHASES)
     tables = _centred(raw, values[:: max(n // BACKGROUND, 1)], base, share)
     p = 1.0 / (1.0 + np.exp(-tables.predict_raw(values)))
-    if recent is not None:
-        level = (float(bought[recent].sum()) + PRIOR_PURCHASES) / (float(p[recent].sum()) + PRIOR_PURCHASES)
-        tables = tables.shifted(float(np.log(level)))
-        p = 1.0 / (1.0 + np.exp(-tables.predict_raw(values)))
-        valid = valid & recent if (valid & recent).any() else valid
+    if month is not None:
+        level, slope = level_trend(_by_month(month, bought), _by_month(month, p))
+        p = 1.0 / (1.0 + np.exp(-tables.predict_raw(values) - level + slope * month))
+        tables = tables.shifted(level)
+        recent = valid & (month <= JUDGED_MONTHS)
+        valid = recent if recent.any() else valid
     loss, ece = calibration(p[valid], bought[valid])
     return Propensity(tables, n, count, margin_minor, loss, ece)
+
+
+def level_trend(bought: Array, expected: Array) -> tuple[float, float]:
+    r"""Give the log level of a rate in the month to come, and its growth a month.
+
+    Purchases of the month that lies m months back are Poisson with mean
+    :math:`E_m \exp(a - b m)`; a and b have normal priors of mean 0, that of a worth `PRIOR_PURCHASES`
+    purchases, that of b of deviation `PRIOR_TREND`. Their mode is found by Newton's method.
+
+    Parameters
+    ----------
+    bought, expected
+        Purchases, and what the tables expect, of the months back; shape (months + 1,), the first unused.
+
+    Returns
+    -------
+    tuple of float
+        a and b.
+    """
+    back = np.arange(len(bought), dtype=np.float64)
+    design = np.stack([np.ones_like(back), -back])[:, 1:]
+    prior = np.array([PRIOR_PURCHASES, PRIOR_TREND**-2.0])
+    found = np.zeros(2)
+    for _ in range(50):
+        mean = expected[1:] * np.exp(np.clip(found @ design, -20.0, 20.0))
+        step = np.linalg.solve(
+            (design * mean) @ design.T + np.diag(prior), design @ (bought[1:] - mean) - prior * found
+        )
+        found = found + np.clip(step, -1.0, 1.0)
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(found[0]), float(found[1])
+
+
+def _by_month(month: Rows, values: Array | Mask) -> Array:
+    return np.bincount(month, values).astype(np.float64)
 
 
 def _boost(

@@ -23,7 +23,15 @@ from models.recommend.offers import (
     rank_general,
     rank_personal,
 )
-from models.recommend.propensity import FEATURES, HAD, HELD, PropensityModel, fit_propensity, input_names
+from models.recommend.propensity import (
+    FEATURES,
+    HAD,
+    HELD,
+    PropensityModel,
+    fit_propensity,
+    input_names,
+    level_trend,
+)
 from models.recommend.ranking import Excluded
 from pricing.product import read_product
 
@@ -246,6 +254,25 @@ def test_propensities_are_calibrated_find_what_was_planted_and_rare_products_sta
     assert 0 < 1 / (1 + np.exp(-never.tables.predict_raw(values[:1])))[0] < 0.001
     nobody = fit_propensity(values[:0], bought[:0], np.arange(0), None)
     assert nobody.rate == 0
+
+
+@given(level=st.floats(-0.3, 0.3), slope=st.floats(-0.06, 0.06), seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_the_level_of_the_month_to_come_follows_the_trend(level, slope, seed):
+    expected = np.full(13, 2000.0)
+    bought = np.random.default_rng(seed).poisson(expected * np.exp(level - slope * np.arange(13)))
+    found, growth = level_trend(bought, expected)
+    assert abs(found - level) < 5 * 2 / np.sqrt(
+        12 * 2000
+    )  # an intercept at the end of a line has twice the error
+    assert abs(growth - slope) < 5 / np.sqrt(2000 * 143)
+
+
+def test_a_trend_of_few_purchases_is_hardly_believed():
+    level, slope = level_trend(np.array([0, 3, 0, 0]), np.array([0, 0.5, 0.5, 0.5]))
+    assert 0 < level < 0.2
+    assert 0 < slope < 0.05
+    assert level_trend(np.zeros(13), np.zeros(13)) == (0.0, 0.0)
 
 
 def test_the_artifact_is_refused_when_it_is_not_whole(model, tmp_path):
