@@ -16,6 +16,7 @@ ModelError
 ├── CompileError             a booster is no sum of one- and two-way tables
 ├── ArtifactError            a stored model is damaged, incomplete or of an unknown format
 │   └── MismatchError        it is whole, but made for another product or other feature definitions
+├── OfferTestError           an offer test that does not run, ran already, or was changed after its approval
 ├── PriceTestError           a price test that does not run, ran already, or was changed after its approval
 └── RegistryError            a version, an alias or a product that the registry does not hold
     ├── PlanStateError       a rating plan may not do this in the state in which it is
@@ -130,6 +131,10 @@ class MismatchError(ArtifactError):
         self.found = found
         self.expected = expected
         super().__init__(f"{what} do not match: stored {found or 'none'}, expected {expected or 'none'}")
+
+
+class OfferTestError(ModelError):
+    """An offer test that does not run, ran already, or was changed after it was approved."""
 
 
 class PriceTestError(ModelError):

@@ -9,6 +9,7 @@ from pricing.experiments.assignment import (
     takes_part,
 )
 from pricing.experiments.experiment import Experiment, PowerTarget, parse_experiment, read_experiments
+from pricing.experiments.offer_test import OfferTest, parse_offer_test, read_offer_tests, sample_ratio
 from pricing.experiments.power import Design
 from pricing.experiments.sequential import CellTotals, ConfidenceSequence, Monitor
 from pricing.experiments.shares import CellShares, Evidence, SharesLog
@@ -23,6 +24,7 @@ __all__ = [
     "Evidence",
     "Experiment",
     "Monitor",
+    "OfferTest",
     "PowerTarget",
     "SharesLog",
     "TestedPrice",
@@ -31,6 +33,9 @@ __all__ = [
     "cell_multiplier",
     "next_shares",
     "parse_experiment",
+    "parse_offer_test",
     "read_experiments",
+    "read_offer_tests",
+    "sample_ratio",
     "takes_part",
 ]

@@ -125,7 +125,7 @@ class Design:
         """
         share = [self.test.shares[i] / MILLION for i in (cell, self.test.holdout)]
         per_quote = self.conversion * (1.0 - self.conversion) * sum(1.0 / one for one in share)
-        return _quantiles(alpha, power) * math.sqrt(per_quote / _positive("quotes", quotes))
+        return quantiles(alpha, power) * math.sqrt(per_quote / _positive("quotes", quotes))
 
     def quotes_for_difference(self, cell: int, difference: float, alpha: float, power: float) -> int:
         """Give how many quotes of the whole test find a difference to the holdout with the wanted power."""
@@ -133,7 +133,8 @@ class Design:
         return math.ceil((one / _positive("difference", difference)) ** 2)
 
 
-def _quantiles(alpha: float, power: float) -> float:
+def quantiles(alpha: float, power: float) -> float:
+    """Give the sum of the normal quantiles of one less half of alpha, and of the power."""
     if not (0.0 < alpha < 1.0 and 0.0 < power < 1.0):
         raise ExperimentError(f"alpha is {alpha!r}, power {power!r}; allowed: between 0 and 1")
     return float(norm.ppf(1.0 - alpha / 2.0) + norm.ppf(power))
