@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,7 +57,7 @@ def status(
         for heading in found.frame.columns:
             table.add_column(heading, justify="right")
         for line in found.frame.itertuples(index=False):
-            table.add_row(*(f"{value:,.4g}" for value in line))
+            table.add_row(*(f"{value:,.4g}" if isfinite(value) else "-" for value in line))
         console.print(table)
         for reason in found.state.reasons or found.reasons:
             console.print(f"[yellow]stopped:[/] {escape(reason)}", highlight=False)
@@ -107,8 +108,8 @@ def audit(name: _Name, lake: _Lake = None) -> None:
     with refusals(console):
         found = audit_test(_settings(lake), name)
         console.print(
-            f"{name}: {found.versions} versions of the shares, {found.quotes:,} quotes took part, "
-            f"{found.left_out:,} did not, {len(found.faults)} faults",
+            f"{name}: versions of the shares {found.versions}, quotes that took part {found.quotes:,}, "
+            f"that did not {found.left_out:,}, faults {len(found.faults)}",
             highlight=False,
         )
         for fault in found.faults[:20]:

@@ -30,8 +30,15 @@ def refusals(console: Console) -> Iterator[None]:
         yield
     except REFUSALS as error:
         console.print(f"[bold red]refused[/] {type(error).__name__}: ", end="")
-        console.print(str(error), markup=False, highlight=False)
+        console.print(_sentence(error), markup=False, highlight=False)
         raise typer.Exit(1) from error
+
+
+def _sentence(error: Exception) -> str:
+    """Say what was wrong; the operating system says it by number and file."""
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        return f"there is no file {error.filename}. Hint: check the path, or make it first"
+    return str(error)
 
 
 @contextmanager
