@@ -17,8 +17,12 @@ from serving.access.caller import (  # noqa: TC001 - FastAPI reads annotations a
     Recommender,
 )
 from serving.events import EventAnswers, EventBatch  # noqa: TC001 - likewise
+from serving.http.limits import Limits
+from serving.http.logs import log_request
+from serving.http.stack import Application
 from serving.problems import document_problems, install_problems, problem_response
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
+from serving.settings import Settings
 from serving.snapshot import watching
 from serving.wire import (
     ConsentRequest,
@@ -55,13 +59,15 @@ Purpose = Annotated[str, Path(max_length=64)]
 CustomerId = Annotated[int, Path(ge=0, le=2**63 - 1)]
 
 
-def create_app(open_service: Callable[[], QuoteService]) -> FastAPI:
+def create_app(open_service: Callable[[], QuoteService], settings: Settings | None = None) -> Application:
     """Build the application.
 
     Parameters
     ----------
     open_service
         Opens stores and models when the application starts; they are closed when it stops.
+    settings
+        What the application takes on and tells; absent: as the environment says.
     """
 
     @asynccontextmanager
@@ -72,19 +78,21 @@ def create_app(open_service: Callable[[], QuoteService]) -> FastAPI:
             yield
         await service.aclose()
 
-    app = FastAPI(
+    app = Application(
+        Limits.of(settings or Settings()),
         title="Premia",
         summary="Scored, explained quotes for internet insurance",
         version=version("premia"),
         lifespan=lifespan,
     )
+    app.observers.append(log_request)
     install_problems(app)
     _add_routes(app)
     document_problems(app)
     return app
 
 
-def _add_routes(app: FastAPI) -> None:
+def _add_routes(app: Application) -> None:
     @app.post("/v1/quotes", status_code=201, responses=INVALID | NOT_IN_FORCE)
     async def create_quote(
         body: QuoteRequest, response: Response, service: Service, who: QuoteWriter
@@ -139,6 +147,8 @@ def _add_routes(app: FastAPI) -> None:
     @app.get("/v1/ready", responses=NOT_READY, response_model=Health)
     async def ready(request: Request, service: Service) -> Health | Response:
         """Tell whether there is a product to quote."""
+        if app.traffic.stopping:
+            return problem_response(request, 503, "not-ready", "The service is stopping", "Told to stop")
         if not service.products:
             why = "; ".join(f"{code}: {why}" for code, why in service.out_of_service.items())
             return problem_response(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -43,6 +42,8 @@ from serving.compose import find_product, load_services, open_service, read_prod
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
 from serving.errors import RequestError
+from serving.http.logs import logging_to
+from serving.http.server import build_server
 from serving.ingest_live import ingest_live as move_events
 from serving.jobs import (
     portfolio_in_force,
@@ -78,8 +79,10 @@ AsOf = Annotated[
 ]
 
 
-def _settings(lake: Path | None = None, clock: datetime | None = None) -> Settings:
-    given = {"lake": lake, "clock": clock}
+def _settings(
+    lake: Path | None = None, clock: datetime | None = None, log_level: str | None = None
+) -> Settings:
+    given = {"lake": lake, "clock": clock, "log_level": log_level}
     return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
@@ -285,13 +288,17 @@ def reprice(
 @app.command()
 def serve(
     clock: ClockStart = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error (default: PREMIA_LOG_LEVEL).")
+    ] = None,
     lake: Lake = None,
 ) -> None:
     """Serve quotes over HTTP."""
-    settings = _settings(lake, clock)
-    app = create_app(lambda: open_service(settings))
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level=log_level)
+    with refusals(console):
+        settings = _settings(lake, clock, log_level)
+        with logging_to(level=settings.log_level, style=settings.log_format):
+            service_app = create_app(lambda: open_service(settings), settings)
+            build_server(service_app, settings).run()
 
 
 @app.command()

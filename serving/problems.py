@@ -24,6 +24,7 @@ from serving.errors import (
     UnknownQuoteError,
     WithdrawnPurposeError,
 )
+from serving.http.exchange import current
 from serving.wire import Problem, ProblemItem
 
 if TYPE_CHECKING:
@@ -139,19 +140,28 @@ def _escape(name: str) -> str:
     return str(name).replace("~", "~0").replace("/", "~1")
 
 
-def problem_response(
-    request: Request, status: int, kind: str, title: str, detail: str, errors: Sequence[ProblemItem] = ()
-) -> JSONResponse:
-    """Give a problem as an HTTP answer."""
-    problem = Problem(
+def problem(
+    path: str, status: int, kind: str, title: str, detail: str, errors: Sequence[ProblemItem] = ()
+) -> Problem:
+    """Say what is wrong with a request for a path."""
+    exchange = current()
+    return Problem(
         type=BASE + kind,
         title=title,
         status=status,
         detail=detail,
-        instance=str(request.url.path),
+        instance=path,
+        trace_id=exchange.trace_id if exchange else None,
         errors=list(errors),
     )
-    return JSONResponse(problem.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE)
+
+
+def problem_response(
+    request: Request, status: int, kind: str, title: str, detail: str, errors: Sequence[ProblemItem] = ()
+) -> JSONResponse:
+    """Give a problem as an HTTP answer."""
+    found = problem(str(request.url.path), status, kind, title, detail, errors)
+    return JSONResponse(found.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE)
 
 
 async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
@@ -227,10 +237,24 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unexpected)
 
 
+# What any route may answer before its own code runs; those with a body, the latter, too.
+ANYWHERE: dict[int, str] = {503: "The service is busy or stopping; `Retry-After` says when to ask again"}
+OF_A_BODY: dict[int, str] = {
+    400: "The body is no JSON text in UTF-8, or holds a number of thousands of digits",
+    408: "The body came too slowly",
+    413: "The body is too large",
+    422: "The request names what is wrong and what is allowed",
+}
+
+
 def document_problems(app: FastAPI) -> None:
     """Say in the OpenAPI document that refusals are problems; the framework would call them plain JSON."""
+    found = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for path in app.openapi()["paths"].values():
         for operation in path.values():
-            for status, response in operation["responses"].items():
+            answers = operation["responses"]
+            for status, response in answers.items():
                 if int(status) >= 400 and "application/json" in response.get("content", {}):
                     response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
+            for status, why in (ANYWHERE | OF_A_BODY if "requestBody" in operation else ANYWHERE).items():
+                answers.setdefault(str(status), {"description": why, **found})

@@ -32,6 +32,53 @@ class Settings(BaseSettings):
         "keys",
         description="keys: who calls needs an API key; open: everybody may do everything (loopback only).",
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged: this and what is graver."
+    )
+    log_format: Literal["json", "text"] = Field(
+        "json", description="One JSON object a line, or a line to read."
+    )
+    max_in_work: int = Field(64, ge=1, le=10_000, description="Requests that are worked on at once.")
+    max_waiting: int = Field(
+        256, ge=0, le=100_000, description="Requests that wait for work; more are refused with 503."
+    )
+    max_open: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Requests being read, waiting and in work; more are refused with 503.",
+    )
+    wait_seconds: float = Field(2, gt=0, le=60, description="How long a request waits for work at most.")
+    max_body_bytes: int = Field(
+        1_048_576, ge=1_024, le=2**30, description="Size of a body; a larger one is refused with 413."
+    )
+    body_seconds: float = Field(
+        10, gt=0, le=600, description="How long a body may take to arrive; then the answer is 408."
+    )
+    head_seconds: float = Field(
+        10,
+        gt=0,
+        le=600,
+        description="How long the head of a request may take to arrive; then the answer is 408.",
+    )
+    idle_seconds: int = Field(
+        75,
+        ge=1,
+        le=3_600,
+        description="How long a connection is kept between requests; more than the proxy's.",
+    )
+    drain_seconds: float = Field(
+        0,
+        ge=0,
+        le=600,
+        description="How long to listen on after SIGTERM, so that the balancer sees 503 first.",
+    )
+    stop_seconds: int = Field(
+        30,
+        ge=1,
+        le=3_600,
+        description="How long accepted requests may take after SIGTERM before they are cut off.",
+    )
     author: str | None = Field(
         None, description="Who trains models, for the record; absent: the login name of the operating system."
     )

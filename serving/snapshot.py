@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from serving.service import QuoteService
     from serving.settings import Settings
 
-LOG = logging.getLogger("uvicorn.error")  # what the server shows beside its own messages
+LOG = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 Signature = tuple[tuple[int, int, int] | None, ...]
 

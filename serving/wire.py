@@ -341,4 +341,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
+    trace_id: str | None = Field(
+        description="Of the request, as its `traceparent` header; name it in a report."
+    )
     errors: list[ProblemItem] = Field(default_factory=list)

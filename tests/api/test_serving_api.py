@@ -98,7 +98,8 @@ def problem(answer: Any, status: int, kind: str) -> list[dict[str, Any]]:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPE
     body = answer.json()
-    assert set(body) == {"type", "title", "status", "detail", "instance", "errors"}
+    assert set(body) == {"type", "title", "status", "detail", "instance", "trace_id", "errors"}
+    assert body["trace_id"] == answer.headers["traceparent"].split("-")[1]
     assert body["type"].rsplit("/", 1)[-1] == kind
     assert body["status"] == status
     assert body["instance"] == answer.request.url.path
@@ -431,7 +432,7 @@ def test_return_freight_needs_its_seller(client):
         (b'{"\\ud800": "\\ud800"}', 422),
         (b'{"product":"\xed\xa0\x80"}', 422),
         (b'{"customer_id": 1' + b"0" * 5000 + b"}", 400),
-        (b"[" * 100_000, 400),
+        (b"[" * 100_000, 422),
     ],
 )
 def test_what_is_no_request_is_a_problem(client, text, status):
@@ -593,7 +594,15 @@ def test_the_openapi_document_describes_every_route(client):
             assert response["description"], (route, status)
             if int(status) >= 400:
                 assert set(response["content"]) == {MEDIA_TYPE}, (route, status)
-    assert set(operations["POST", "/v1/quotes"]["responses"]) == {"201", "409", "422"}
+    assert set(operations["POST", "/v1/quotes"]["responses"]) == {
+        "201",
+        "400",
+        "408",
+        "409",
+        "413",
+        "422",
+        "503",
+    }
 
 
 def test_every_reference_of_the_openapi_document_leads_somewhere(client):

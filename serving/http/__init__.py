@@ -1,0 +1,1 @@
+"""What lies between the socket and the routes: identity, limits, back-pressure, logs, metrics and traces."""
