@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import tempfile
 import warnings
 from contextlib import contextmanager
@@ -87,6 +88,7 @@ class Registry:
         self.audit = AuditLog(self._folder / "audit.db")
         self.plans = PlanLog(self.audit)
         self.archive = Archive(self._folder / "archive")
+        self.golden = self._folder / "archive" / "golden"
 
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 - mlflow's types are not read
@@ -127,7 +129,8 @@ class Registry:
             self._log_figures(run, result)
             with tempfile.TemporaryDirectory() as staging:
                 self._stage(result, decision, Path(staging), author, at)
-                self._client.log_artifacts(run, staging)
+                # Not by the client: it writes where the registry was when the experiment began.
+                shutil.copytree(staging, self._run_folder(run), dirs_exist_ok=True)
             self._client.set_terminated(run)
             self._create_model(name)
             source = (self._run_folder(run) / champion).as_uri()
@@ -308,10 +311,9 @@ class Registry:
         ArtifactError
             If the stored bundle is damaged or does not match.
         """
-        periods = self.audit.periods(product)
-        if not periods or periods[-1].until is not None:
+        period = self.current(product)
+        if period is None:
             return None
-        period = periods[-1]
         folder = self._run_folder(self._run_of(product, period.version)) / period.identity.family
         bundle = Bundle.load(folder, expected_product=expected_product, expected_spec=expected_spec)
         found = _artifact_hash(folder)
@@ -363,8 +365,13 @@ class Registry:
 
     def version_of(self, product: str) -> str | None:
         """Give the version that prices; None when there is none."""
+        period = self.current(product)
+        return None if period is None else period.version
+
+    def current(self, product: str) -> Period | None:
+        """Give the period that goes on: what prices, since when; None when nothing does."""
         periods = self.audit.periods(product)
-        return periods[-1].version if periods and periods[-1].until is None else None
+        return periods[-1] if periods and periods[-1].until is None else None
 
     def report(self, product: str, version: str | int) -> Path:
         """Give the HTML report of a version's training."""

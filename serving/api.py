@@ -17,13 +17,13 @@ from serving.access.caller import (  # noqa: TC001 - FastAPI reads annotations a
     Recommender,
 )
 from serving.events import EventAnswers, EventBatch  # noqa: TC001 - likewise
+from serving.generation import watching
 from serving.http.limits import Limits
 from serving.http.logs import log_request
 from serving.http.stack import Application
 from serving.problems import document_problems, install_problems, problem_response
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
 from serving.settings import Settings
-from serving.snapshot import watching
 from serving.wire import (
     ConsentRequest,
     Consents,
@@ -154,4 +154,11 @@ def _add_routes(app: Application) -> None:
             return problem_response(
                 request, 503, "not-ready", "No product is in service", why or "no product"
             )
-        return Health(status="ok", products=sorted(service.products), out_of_service=service.out_of_service)
+        generation = service.generation
+        return Health(
+            status="ok",
+            products=sorted(generation.products),
+            out_of_service=dict(generation.out_of_service),
+            refused=dict(generation.refused),
+            generation=generation.number,
+        )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from features.load import default_spec
-from models.errors import ArtifactError, DemandError, PlanStateError, PriceTestError
+from models.errors import ArtifactError, DemandError, PlanStateError, PriceTestError, RegistryError
 from models.history_rules import check_history
 from models.registry import Registry
 from models.segments import read_segments
@@ -15,18 +14,17 @@ from pricing.plan import plan_on, read_plan
 from pricing.product import Product, read_product
 from serving.clock import wall_clock
 from serving.engine import InService
-from serving.errors import StoreError, UnknownProductError
-from serving.experience import Rated, rated_products
-from serving.history import HistoryStore
+from serving.errors import NotInServiceError, UnknownProductError
+from serving.experience import rated_products
+from serving.golden import check_golden
 from serving.live import LiveStore
 from serving.offers import read_policies
 from serving.price_tests import open_price_tests
 from serving.records import open_records
 from serving.service import QuoteService
-from serving.snapshot import Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import date
     from pathlib import Path
 
@@ -44,8 +42,10 @@ UNUSABLE = (
     DefinitionError,
     DemandError,
     PlanNotEffectiveError,
-    PlanStateError,
     PriceTestError,
+    RegistryError,
+    OSError,
+    UnicodeError,
 )
 
 
@@ -97,7 +97,9 @@ def active_plans(product: Product, folder: Path, log: PlanLog) -> tuple[RatingPl
     DefinitionError
         If the file of an active plan is missing or does not fit the product.
     PlanStateError
-        If it was changed after it was approved, or there is none.
+        If it was changed after it was approved.
+    NotInServiceError
+        If there is none.
     """
     found = []
     for one in log.active(product.code):
@@ -110,7 +112,7 @@ def active_plans(product: Product, folder: Path, log: PlanLog) -> tuple[RatingPl
             )
         found.append(plan)
     if not found:
-        raise PlanStateError(f"no rating plan of {product.code} is active. Hint: premia plan activate")
+        raise NotInServiceError(f"no rating plan of {product.code} is active. Hint: premia plan activate")
     return tuple(found)
 
 
@@ -164,36 +166,58 @@ def load_services(
     out_of_service: dict[str, str] = {}
     for code, product in read_products(settings.products).items():
         try:
-            check_history(product, spec, f"{code}.toml")
-            promoted = registry.champion(code, expected_product=product, expected_spec=spec)
-            if promoted is None:
-                out_of_service[code] = "no model has been promoted. Hint: premia train"
-                continue
-            plans = active_plans(product, settings.plans, registry.plans)
-            plan = _current_or_next(plans, moment)
-            policies = read_policies(plans, product, settings.plans)
-            tests.check(code)
-        except UNUSABLE as error:
+            services[code] = load_service(product, settings, spec, moment, registry)
+            tests.of(code)
+        except NotInServiceError as error:
             out_of_service[code] = str(error)
-            continue
-        registry.archive.keep(product, *plans)
-        services[code] = InService(
-            product, plan, promoted.bundle, promoted.version, promoted.artifact_hash, plans, policies
-        )
+        except UNUSABLE as error:
+            services.pop(code, None)
+            out_of_service[code] = str(error)
     return services, out_of_service
 
 
-def without_own_history(settings: Settings, services: Mapping[str, InService]) -> dict[str, str]:
-    """Say why products cannot price own claims as the serving store stands; one does not stop the others."""
-    found: dict[str, str] = {}
-    with closing(HistoryStore(settings.history)) as history:
-        for code, service in services.items():
-            if Rated.of(service):
-                try:
-                    history.own_history(service)
-                except StoreError as error:
-                    found[code] = str(error)
-    return found
+def load_service(
+    product: Product,
+    settings: Settings,
+    spec: FeatureSpec,
+    day: date,
+    registry: Registry,
+    before: InService | None = None,
+) -> InService:
+    """Load what prices one product, and price its golden risks.
+
+    Parameters
+    ----------
+    product, settings, spec, day, registry
+        Product file, where things are, feature definitions, when it will price, and the registry.
+    before
+        What priced it before: its model is taken over when it is still the one in service.
+
+    Raises
+    ------
+    NotInServiceError
+        If nobody has put a model or a plan into service.
+    ArtifactError, BookError, DefinitionError, DemandError, PlanNotEffectiveError, PlanStateError
+        If model, plan or policy cannot serve.
+    """
+    check_history(product, spec, f"{product.code}.toml")
+    current = registry.current(product.code)
+    if current is None:
+        raise NotInServiceError("no model has been promoted. Hint: premia train")
+    found = (current.version, current.identity.model_hash, product.hash)
+    if before is not None and found == (before.model_version, before.model_hash, before.product.hash):
+        bundle = before.bundle
+    else:
+        promoted = registry.champion(product.code, expected_product=product, expected_spec=spec)
+        assert promoted is not None  # noqa: S101 - the log only grows
+        bundle, found = promoted.bundle, (promoted.version, promoted.artifact_hash, product.hash)
+    plans = active_plans(product, settings.plans, registry.plans)
+    plan = _current_or_next(plans, day)
+    policies = read_policies(plans, product, settings.plans)
+    service = InService(product, plan, bundle, found[0], found[1], plans, policies)
+    registry.archive.keep(product, *plans)
+    check_golden(service, registry.golden)
+    return service
 
 
 def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService:
@@ -208,23 +232,20 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
     """
     spec = default_spec()
     clock = clock or wall_clock(settings.clock)
-    services, out_of_service = load_services(settings, spec, clock().date())
-    for code, reason in without_own_history(settings, services).items():
-        del services[code]
-        out_of_service[code] = reason
-    live = LiveStore(settings.live, spec, rated_products(services))
-    snapshots = Snapshots(settings, spec, services)
+    live = LiveStore(settings.live, spec)
+    from serving.loading import DiskLoader  # it loads by means of this module
+
+    loader = DiskLoader(settings, spec, clock)
+    generation = loader.load()
+    live.keep_sums_of(rated_products(generation.products))
     service = QuoteService(
-        products=services,
-        out_of_service=out_of_service,
-        snapshot=snapshots.open(),
-        snapshots=snapshots,
+        generation=generation,
         segments=read_segments(spec),
         spec=spec,
         live=live,
         records=open_records(settings),
         clock=clock,
-        tests=open_price_tests(settings),
+        loader=loader,
     )
     service.forget_known()
     return service

@@ -2,6 +2,7 @@
 
 ServingError
 ├── UnknownProductError      no such product is in service
+├── NotInServiceError        nobody has put a model or a rating plan of the product into service
 ├── UnknownQuoteError        no quote has this id
 ├── StepConflictError        another step has taken a quote on in the meantime
 ├── ReplyConflictError       a request under this idempotency key has been answered already
@@ -46,6 +47,10 @@ class UnknownProductError(ServingError):
             + (f": {why}" if why else f"; allowed: {', '.join(self.known) or 'none yet'}")
             + (f". Hint: {hint}" if hint else "")
         )
+
+
+class NotInServiceError(ServingError):
+    """Nobody has put a model or a rating plan of the product into service, or both were taken out."""
 
 
 class UnknownQuoteError(ServingError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import weakref
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -261,6 +262,8 @@ class HistoryStore:
         if not path.is_file():
             raise StoreError(f"there is no serving store at {path}. Hint: run `premia sync`")
         self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        # Requests that still read an old snapshot end first: who drops it last closes it.
+        self._finalizer = weakref.finalize(self, self._connection.close)
         try:
             layout = self._connection.execute("SELECT layout FROM meta").fetchone()
         except sqlite3.DatabaseError as error:
@@ -277,7 +280,7 @@ class HistoryStore:
 
     def close(self) -> None:
         """Give the file back."""
-        self._connection.close()
+        self._finalizer()
 
     def events(self, evaluator: EntityEvaluator, key: Key, as_of_us: int) -> Events:
         """Fetch the events that an evaluator needs of one entity, sorted by time.

@@ -194,6 +194,12 @@ class LiveStore:
                     (row, rated.product, unit, fact.known_us, first, last, amount),
                 )
 
+    def keep_sums_of(self, rated: Sequence[Rated]) -> None:
+        """Keep sums of own history for these products from now on, built from the log where they are new."""
+        before, self._rated = self._rated, tuple(rated)
+        if self._rated != before:
+            self._keep_sums_current()
+
     def _keep_sums_current(self) -> None:
         """Build the sums of own history anew from the log when what is filed is not what made them."""
         if self._rated is None:

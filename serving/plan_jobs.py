@@ -164,7 +164,7 @@ def approve_plan(settings: Settings, code: str, by: str) -> PlanVersion:
 
 
 def activate_plan(settings: Settings, code: str, by: str) -> PlanVersion:
-    """Let an approved plan price from its first day on; a running service takes it up when it starts anew."""
+    """Let an approved plan price from its first day on; a running service takes it up within a second."""
     plan = _fitting(settings, code)
     registry = Registry(settings.registry)
     registry.archive.keep(plan)  # before anything can be priced by it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from models.price_test_log import PriceTestLog
@@ -13,12 +14,38 @@ from serving.errors import UnknownPriceTestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from pathlib import Path
 
+    from models.audit import AuditLog
     from models.price_test_log import PriceTestState
     from pricing.experiments import CellShares, Experiment
     from pricing.plan import RatingPlan
     from serving.settings import Settings
+
+
+@dataclass(frozen=True)
+class ProductTests:
+    """Price tests of one product as they stood when they were read; nothing of it changes.
+
+    Attributes
+    ----------
+    tests, states
+        Files of the tests, and how each stands, by name.
+    """
+
+    tests: tuple[Experiment, ...] = ()
+    states: Mapping[str, PriceTestState] = field(default_factory=dict)
+
+    def running(self, plan: RatingPlan, moment: datetime) -> CellShares | None:
+        """Give the shares of the test that runs on a plan at a moment; None when none does."""
+        for test in self.tests:
+            if test.plan == plan.code and test.runs_on(moment.date()):
+                return self.states[test.name].in_force(test, moment)
+        return None
+
+    def as_of_now(self, audit: AuditLog) -> ProductTests:
+        """Give the same files in the states that the log of the registry holds now."""
+        log = PriceTestLog(audit)
+        return replace(self, states={test.name: log.state(test) for test in self.tests})
 
 
 class PriceTests:
@@ -30,16 +57,11 @@ class PriceTests:
         By name.
     log
         What was approved, frozen and stopped.
-    path
-        File of the log: it is read again when it has changed, so that a test that is stopped stops at once.
     """
 
-    def __init__(self, tests: Mapping[str, Experiment], log: PriceTestLog, path: Path) -> None:
+    def __init__(self, tests: Mapping[str, Experiment], log: PriceTestLog) -> None:
         self.tests = dict(tests)
         self.log = log
-        self._path = path
-        self._seen: tuple[int, int] | None = None
-        self._states: dict[str, PriceTestState] = {}
 
     def find(self, name: str) -> Experiment:
         """Give a test by name.
@@ -56,18 +78,16 @@ class PriceTests:
             )
         return self.tests[name]
 
-    def check(self, product: str) -> None:
-        """Refuse tests of a product whose files are not what was approved."""
-        for test in self._of(product):
-            self.log.state(test)
+    def of(self, product: str) -> ProductTests:
+        """Give the tests of a product as they stand now.
 
-    def running(self, plan: RatingPlan, moment: datetime) -> CellShares | None:
-        """Give the shares of the test that runs on a plan now; None when none does."""
-        self._refresh()
-        for test in self._of(plan.product):
-            if test.plan == plan.code and test.runs_on(moment.date()):
-                return self._states[test.name].in_force(test, moment)
-        return None
+        Raises
+        ------
+        PriceTestError
+            If the file of one is not what was approved.
+        """
+        tests = tuple(self._of(product))
+        return ProductTests(tests, {test.name: self.log.state(test) for test in tests})
 
     def at(self, plan: RatingPlan, moment: datetime) -> CellShares | None:
         """Give the shares of the test that ran on a plan at a moment, by what was known then."""
@@ -79,18 +99,8 @@ class PriceTests:
     def _of(self, product: str) -> list[Experiment]:
         return [test for test in self.tests.values() if test.product == product]
 
-    def _refresh(self) -> None:
-        try:
-            found = self._path.stat()
-            seen = (found.st_mtime_ns, found.st_size)
-        except FileNotFoundError:
-            seen = (0, 0)
-        if seen != self._seen:
-            self._states = {name: self.log.state(test) for name, test in self.tests.items()}
-            self._seen = seen
-
 
 def open_price_tests(settings: Settings) -> PriceTests:
     """Read the files of the tests and the log of the registry."""
-    audit = Registry(settings.registry).audit
-    return PriceTests(read_experiments(settings.experiments), PriceTestLog(audit), audit.path)
+    log = PriceTestLog(Registry(settings.registry).audit)
+    return PriceTests(read_experiments(settings.experiments), log)

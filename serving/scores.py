@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -132,6 +133,7 @@ class ScoreStore:
         if not path.is_file():
             raise StoreError(f"there are no scores at {path}. Hint: run `premia score`")
         self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._finalizer = weakref.finalize(self, self._connection.close)
 
     def read(self, customer_id: int) -> list[StoredScore]:
         """Give the scores of a customer, by product."""
@@ -148,7 +150,7 @@ class ScoreStore:
 
     def close(self) -> None:
         """Give the file back."""
-        self._connection.close()
+        self._finalizer()
 
 
 def erase_scores(root: Path, store: Path, customer_id: int) -> int:

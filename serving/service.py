@@ -18,7 +18,8 @@ from serving.errors import (
     UnknownPurposeError,
     WithdrawnPurposeError,
 )
-from serving.experience import WITHHELD, priced_keys
+from serving.experience import WITHHELD, priced_keys, rated_products
+from serving.generation import tell_refused
 from serving.history import CustomerFacts
 from serving.offers import Asking
 from serving.records import QuoteRecord, Write, encode_body
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     from serving.clock import Clock
     from serving.engine import InService
     from serving.events import EventAnswers, EventBatch
+    from serving.generation import Generation, Loader
     from serving.live import LiveStore
-    from serving.price_tests import PriceTests
     from serving.records import RecordStore
-    from serving.snapshot import Snapshot, Snapshots
+    from serving.snapshot import Snapshot
     from serving.wire import (
         ProductInfo,
         Quote,
@@ -75,43 +76,50 @@ class QuoteService:
 
     Parameters
     ----------
-    products, out_of_service
-        What prices each product, and why the others do not serve, by code.
-    snapshot
-        What is known as of the last sync, with a profile reader for each product in service.
+    generation
+        Everything that prices; a later one may take its place between two requests.
     segments
         Portraits of customers.
     spec, live, records, clock
         Feature definitions, events since the snapshot, record store, and the time.
-    snapshots
-        Where newer snapshots come from; None when there will be no other.
-    tests
-        Price tests; None when there are none.
+    loader
+        Where later generations come from; None when there will be no other.
     """
 
     def __init__(
         self,
-        products: Mapping[str, InService],
-        out_of_service: Mapping[str, str],
-        snapshot: Snapshot,
+        generation: Generation,
         segments: Segmentation,
         spec: FeatureSpec,
         live: LiveStore,
         records: RecordStore,
         clock: Clock,
-        snapshots: Snapshots | None = None,
-        tests: PriceTests | None = None,
+        loader: Loader | None = None,
     ) -> None:
-        self.products = dict(products)
-        self.out_of_service = dict(out_of_service)
-        self.snapshot = snapshot
-        self.snapshots = snapshots
+        self.generation = generation
+        self.loader = loader
+        self.swaps = 0
+        self.refusals = 0
         self._segments = segments
         self._spec = spec
         self._live = live
         self.records = records
         self._clock = clock
-        self._tests = tests
+
+    @property
+    def products(self) -> Mapping[str, InService]:
+        """What prices each product, by code."""
+        return self.generation.products
+
+    @property
+    def out_of_service(self) -> Mapping[str, str]:
+        """Why the other products do not serve, by code."""
+        return self.generation.out_of_service
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is known as of the last sync."""
+        return self.generation.snapshot
 
     async def quote(self, request: QuoteRequest) -> Quote:
         """Price a risk and store the quote; when this returns, the quote is on the disk.
@@ -134,16 +142,16 @@ class QuoteService:
         WithdrawnPurposeError
             If the request cannot be priced as it stands.
         """
-        now = self._clock()
-        service = self._in_service(request.product).on(now.date())
+        now, generation = self._clock(), self.generation
+        service = _in_service(generation, request.product).on(now.date())
         service.plan.terms(request.channel, request.sub_channel)
         risk = read_risk(service.product.factors, request.risk)
         withdrawn = self._withdrawn(request.customer_id) | self._withdrawn_now(request.withdrawn_purposes)
-        profile = self._profile(request, risk, now, withdrawn)
-        facts, known = self._facts(request.customer_id, now)
+        profile = self._profile(generation, request, risk, now, withdrawn)
+        facts, known = _facts(generation, request.customer_id, now)
         sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0)
-        own, unseen = self._own(request, now, withdrawn)
-        tested = self._tested(service, request.customer_id, now)
+        own, unseen = self._own(generation, request, now, withdrawn)
+        tested = _tested(generation, service, request.customer_id, now)
         decision = decide(service, risk, profile, facts, sale, own, tested)
         quote = views.quote_view(
             quote_id=str(uuid4()),
@@ -152,7 +160,7 @@ class QuoteService:
             decision=decision,
             risk=risk,
             profile=profile,
-            withheld=(*self.snapshot.readers[request.product].withheld(withdrawn), *unseen),
+            withheld=(*generation.snapshot.readers[request.product].withheld(withdrawn), *unseen),
             spec=self._spec,
             created_at=now,
             expires_at=now + timedelta(minutes=service.product.quote_valid_minutes),
@@ -173,11 +181,23 @@ class QuoteService:
         )
         return Priced(quote, record)
 
-    def take(self, snapshot: Snapshot) -> int:
-        """Serve from another snapshot from the next request on; give the events of the log that it holds."""
-        before, self.snapshot = self.snapshot, snapshot
-        before.close()
-        return self.forget_known()
+    def take(self, newest: Generation) -> int:
+        """Price with another generation from the next request on; give the events of the log that it holds.
+
+        No request runs meanwhile: this waits for nothing.
+        """
+        self._live.keep_sums_of(rated_products(newest.products))
+        before, self.generation = self.generation, newest
+        self.swaps += 1
+        self.refusals += tell_refused(before, newest.refused)
+        return 0 if newest.snapshot.history is before.snapshot.history else self.forget_known()
+
+    def refresh(self) -> bool:
+        """Take up what has changed on the disk, where no watcher runs; say whether something had."""
+        if self.loader is None or self.loader.signature() == self.generation.signature:
+            return False
+        self.take(self.loader.load(self.generation))
+        return True
 
     def forget_known(self) -> int:
         """Drop events that the snapshot holds from the log, so that none counts twice; give their number."""
@@ -205,13 +225,13 @@ class QuoteService:
         UnknownCustomerError
             If the serving store has never heard of the customer.
         """
-        now = self._clock()
-        facts = self._known_customer(customer_id, now)
+        now, snapshot = self._clock(), self.generation.snapshot
+        facts = self._known_customer(snapshot, customer_id, now)
         withdrawn = self._withdrawn(customer_id)
-        values = self.snapshot.overview.read({"customer_id": customer_id}, now, withdrawn)
-        withheld = self.snapshot.overview.withheld(withdrawn)
+        values = snapshot.overview.read({"customer_id": customer_id}, now, withdrawn)
+        withheld = snapshot.overview.withheld(withdrawn)
         segment = None if set(self._segments.fields) & set(withheld) else self._segments.segment_of(values)
-        stored = self.snapshot.scores
+        stored = snapshot.scores
         scores = stored.read(customer_id) if stored and not withheld else []
         return views.profile_view(facts, values, withheld, segment, scores, self._spec, now)
 
@@ -219,9 +239,10 @@ class QuoteService:
         """Take events; those accepted are on the disk when this returns, and the next quote sees them."""
         named = [(event.get("type"), event.get("claim_id", event.get("order_id"))) for event in batch.events]
         keys = [(kind, key) for kind, key in named if isinstance(kind, str) and isinstance(key, int)]
-        answers, facts = self._live.accept(batch.events, self._clock(), self.snapshot.history.known(keys))
+        snapshot = self.generation.snapshot
+        answers, facts = self._live.accept(batch.events, self._clock(), snapshot.history.known(keys))
         for seller in {fact.row["seller_id"] for fact in facts}:
-            for reader in (*self.snapshot.readers.values(), self.snapshot.overview):
+            for reader in (*snapshot.readers.values(), snapshot.overview):
                 if isinstance(seller, int):
                     reader.forget(seller)
         return answers
@@ -254,27 +275,33 @@ class QuoteService:
         UnknownCustomerError
             If the serving store has never heard of the customer.
         """
-        now = self._clock()
-        facts = self._known_customer(request.customer_id, now)
+        now, generation = self._clock(), self.generation
+        facts = self._known_customer(generation.snapshot, request.customer_id, now)
         withdrawn = self._withdrawn(request.customer_id)
         personal = request.personalised and RECOMMENDATION not in withdrawn
         if personal:
-            ranking = self._rank_personal(request, facts, now, withdrawn)
+            ranking = self._rank_personal(generation, request, facts, now, withdrawn)
         else:
-            ranking = self._rank_general(request, facts, now)
-        model = self.snapshot.propensities if personal else None
+            ranking = _rank_general(generation, request, facts, now)
+        model = generation.snapshot.propensities if personal else None
         return views.recommendations_view(
             request.customer_id, ranking, now, personal=personal, model=model.checksum if model else None
         )
 
     def _rank_personal(
-        self, request: RecommendationRequest, facts: CustomerFacts, now: datetime, withdrawn: Set[str]
+        self,
+        generation: Generation,
+        request: RecommendationRequest,
+        facts: CustomerFacts,
+        now: datetime,
+        withdrawn: Set[str],
     ) -> Ranking:
-        products, known = self._on_offer(), facts.as_facts(now)
-        model = self.snapshot.propensities
+        snapshot = generation.snapshot
+        products, known = _on_offer(generation), facts.as_facts(now)
+        model = snapshot.propensities
         if model is None:  # until `premia propensity` has run, by age and city
-            return rank(known, facts.bought, products, self.snapshot.rates, request.k, scene=request.scene)
-        features = self.snapshot.offers.read({"customer_id": request.customer_id}, now, withdrawn)
+            return rank(known, facts.bought, products, snapshot.rates, request.k, scene=request.scene)
+        features = snapshot.offers.read({"customer_id": request.customer_id}, now, withdrawn)
         return rank_personal(
             model,
             self._spec,
@@ -286,19 +313,6 @@ class QuoteService:
             request.k,
             scene=request.scene,
         )
-
-    def _rank_general(self, request: RecommendationRequest, facts: CustomerFacts, now: datetime) -> Ranking:
-        known = facts.as_facts(now)
-        codes = {
-            product.code: exclusion_codes(product, known, facts.bought, request.scene)
-            for product in self._on_offer()
-        }
-        allowed = [product for product in self._on_offer() if not codes[product.code]]
-        excluded = [Excluded(code, found) for code, found in codes.items() if found]
-        return rank_general(allowed, excluded, self.snapshot.rates, request.k)
-
-    def _on_offer(self) -> list[Product]:
-        return [service.product for service in self.products.values()]
 
     def list_products(self) -> list[ProductInfo]:
         """Describe the products in service, by code."""
@@ -319,16 +333,16 @@ class QuoteService:
         self.snapshot.close()
         self._live.close()
 
-    def _in_service(self, product: str) -> InService:
-        if product not in self.products:
-            raise UnknownProductError(product, self.products, self.out_of_service.get(product))
-        return self.products[product]
-
     def _profile(
-        self, request: QuoteRequest, risk: Mapping[str, FactorValue], now: datetime, withdrawn: Set[str]
+        self,
+        generation: Generation,
+        request: QuoteRequest,
+        risk: Mapping[str, FactorValue],
+        now: datetime,
+        withdrawn: Set[str],
     ) -> dict[str, int | float | None]:
-        reader = self.snapshot.readers[request.product]
-        needed = priced_keys(self._spec, self.products[request.product].product)
+        reader = generation.snapshot.readers[request.product]
+        needed = priced_keys(self._spec, generation.products[request.product].product)
         levels = {name: value for name, value in risk.items() if isinstance(value, str)}
         keys = {**levels, "customer_id": request.customer_id, "seller_id": request.seller_id}
         for column in needed:
@@ -337,10 +351,10 @@ class QuoteService:
         return reader.read(keys, now, withdrawn)
 
     def _own(
-        self, request: QuoteRequest, now: datetime, withdrawn: Set[str]
+        self, generation: Generation, request: QuoteRequest, now: datetime, withdrawn: Set[str]
     ) -> tuple[OwnHistory | None, tuple[str, ...]]:
         """Give own history, and its name among what was withheld for lack of consent."""
-        reader = self.snapshot.own.get(request.product)
+        reader = generation.snapshot.own.get(request.product)
         if reader is None:
             return None, ()
         if not withdrawn.isdisjoint(reader.rated.purposes(self._spec)):
@@ -349,10 +363,6 @@ class QuoteService:
         unit = ids[reader.rated.own.unit]
         assert unit is not None  # noqa: S101 - `_profile` has refused the request
         return reader.read(unit, now), ()
-
-    def _tested(self, service: InService, customer_id: int | None, now: datetime) -> Asking | None:
-        shares = None if self._tests is None else self._tests.running(service.plan, now)
-        return None if shares is None else Asking(shares, customer_id)
 
     def _withdrawn(self, customer_id: int | None) -> Set[str]:
         recorded = {} if customer_id is None else self._live.consents(customer_id)
@@ -368,14 +378,8 @@ class QuoteService:
     def _purposes(self) -> Set[str]:
         return {source.purpose for source in self._spec.sources} | {RECOMMENDATION}
 
-    def _facts(
-        self, customer_id: int | None, now: datetime
-    ) -> tuple[dict[str, float | str | bool | None], bool]:
-        facts = None if customer_id is None else self.snapshot.history.facts(customer_id, now)
-        return ({}, False) if facts is None else (facts.as_facts(now), True)
-
-    def _known_customer(self, customer_id: int, now: datetime) -> CustomerFacts:
-        facts = self.snapshot.history.facts(customer_id, now)
+    def _known_customer(self, snapshot: Snapshot, customer_id: int, now: datetime) -> CustomerFacts:
+        facts = snapshot.history.facts(customer_id, now)
         if facts is None:
             if not self._live.has_events(customer_id):
                 raise UnknownCustomerError(
@@ -383,3 +387,39 @@ class QuoteService:
                 )
             return CustomerFacts(customer_id, None, None, None, None, None, frozenset())
         return facts
+
+
+def _in_service(generation: Generation, product: str) -> InService:
+    if product not in generation.products:
+        why = generation.out_of_service.get(product)
+        raise UnknownProductError(product, generation.products, why)
+    return generation.products[product]
+
+
+def _facts(
+    generation: Generation, customer_id: int | None, now: datetime
+) -> tuple[dict[str, float | str | bool | None], bool]:
+    facts = None if customer_id is None else generation.snapshot.history.facts(customer_id, now)
+    return ({}, False) if facts is None else (facts.as_facts(now), True)
+
+
+def _tested(
+    generation: Generation, service: InService, customer_id: int | None, now: datetime
+) -> Asking | None:
+    tests = generation.tests.get(service.product.code)
+    shares = None if tests is None else tests.running(service.plan, now)
+    return None if shares is None else Asking(shares, customer_id)
+
+
+def _on_offer(generation: Generation) -> list[Product]:
+    return [service.product for service in generation.products.values()]
+
+
+def _rank_general(
+    generation: Generation, request: RecommendationRequest, facts: CustomerFacts, now: datetime
+) -> Ranking:
+    known, products = facts.as_facts(now), _on_offer(generation)
+    codes = {one.code: exclusion_codes(one, known, facts.bought, request.scene) for one in products}
+    allowed = [product for product in products if not codes[product.code]]
+    excluded = [Excluded(code, found) for code, found in codes.items() if found]
+    return rank_general(allowed, excluded, generation.snapshot.rates, request.k)

@@ -321,6 +321,11 @@ class Health(Wire):
     out_of_service: dict[str, str] = Field(
         default_factory=dict, description="Product and why it does not serve."
     )
+    refused: dict[str, str] = Field(
+        default_factory=dict,
+        description="What is on the disk and cannot serve, and why; the last good one serves in its place.",
+    )
+    generation: int = Field(0, description="Number of the generation that prices, from 1 on since the start.")
 
 
 class ProblemItem(Wire):

@@ -181,8 +181,8 @@ def test_a_model_without_a_usable_result_refers_and_never_prices(insurer, monkey
         return replace(score_one(self, risk, profile), risk_premium_minor=premium)
 
     score_one = Bundle.score_one
-    monkeypatch.setattr(Bundle, "score_one", broken)
     with TestClient(create_app(lambda: open_service(insurer.settings, clock=lambda: insurer.end))) as opened:
+        monkeypatch.setattr(Bundle, "score_one", broken)  # golden quotes would keep it out of service
         given = quote(opened)
     assert (given["status"], given["price"], given["ladder"]) == ("referred", None, [])
     assert given["settlement"] is None

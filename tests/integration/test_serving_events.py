@@ -19,6 +19,7 @@ from features.load import default_spec
 from features.profiles import build_profiles
 from models.segments import read_segments
 from serving.api import create_app
+from serving.generation import Generation
 from serving.history import HistoryStore, build_history, erase_from_history
 from serving.ingest_live import ingest_live
 from serving.live import LiveStore
@@ -58,18 +59,18 @@ class Service:
         history = HistoryStore(folder / "history.sqlite", folder / "live.sqlite")
         self.shop = ProfileReader(SPEC, SHOP, history)
         self.service = QuoteService(
-            products={},
-            out_of_service={},
-            snapshot=Snapshot(
-                (),
-                history,
-                {"shop": self.shop},
-                ProfileReader(SPEC, CUSTOMER, history),
-                ProfileReader(SPEC, CUSTOMER, history),
-                None,
-                None,
-                None,
-                {},
+            generation=Generation(
+                snapshot=Snapshot(
+                    (),
+                    history,
+                    {"shop": self.shop},
+                    ProfileReader(SPEC, CUSTOMER, history),
+                    ProfileReader(SPEC, CUSTOMER, history),
+                    None,
+                    None,
+                    None,
+                    {},
+                ),
             ),
             segments=read_segments(SPEC),
             spec=SPEC,

@@ -327,7 +327,8 @@ def test_a_plan_with_every_step_prices_alike_and_its_quotes_are_replayed(
 
     def opened():
         service = open_service(insurer.settings, clock=lambda: insurer.end)
-        service.products["motor"] = changed
+        products = {**service.products, "motor": changed}
+        service.generation = replace(service.generation, products=products)
         return service
 
     with TestClient(create_app(opened)) as client:

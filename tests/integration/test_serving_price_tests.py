@@ -81,6 +81,8 @@ def test_a_test_lives_from_its_approval_to_its_end(insurer, settings, tmp_path):
         with pytest.raises(PriceTestError, match="approved already"):
             approve_test(settings, NAME, "B. Second", insurer.end)
         # The running service sees the approval, and the batch gives what the quotes gave.
+        assert service.refresh()
+        assert not service.refresh()
         quotes = [asyncio.run(service.quote(request(one))) for one in customers]
         steps = [{step.step: step.minor for step in quote.ladder} for quote in quotes]
         shares = open_price_tests(settings).log.state(open_price_tests(settings).find(NAME)).shares.current
@@ -104,14 +106,16 @@ def test_a_test_lives_from_its_approval_to_its_end(insurer, settings, tmp_path):
         assert {"technical_minor", "lowest_minor", "highest_minor"} <= set(logged)
         # The next version of the shares, and an audit of both.
         freeze_shares(settings, NAME, "logistic", "B. Second", SOON)
+        service.refresh()
         newer = asyncio.run(service.quote(request(customers[part[0]])))
         assert logged_test(service, newer.quote_id)["assignment"]["shares_version"] == 1
         audited = audit_test(settings, NAME)
         assert (audited.versions, audited.quotes, audited.faults) == (2, len(part) + 2, ())
         with pytest.raises(PriceTestError, match="no quotes"):
             freeze_shares(settings, NAME, "logistic", "B. Second", SOON)
-        # Stopped: every quote has the price without the test, at once.
+        # Stopped: every quote has the price without the test.
         stop_test(settings, NAME, "enough", "B. Second", SOON)
+        service.refresh()
         assert [service.price(request(one)).answer.price.minor for one in customers] == before
         assert batch_prices(insurer, settings, customers, tmp_path, SOON) == before
         with pytest.raises(PriceTestError, match="stopped; only an approved test"):
@@ -141,7 +145,7 @@ def batch_prices(insurer, settings, customers, folder, as_of=None) -> list[int]:
     with connect(settings.lake) as con:
         moment = insurer.end
         if as_of is not None:  # the log as it stands later, histories as of the same moment
-            tests.at = lambda plan, _moment: tests.running(plan, as_of)
+            tests.at = lambda plan, _moment: tests.of(plan.product).running(plan, as_of)
         reprice(
             folder / "risks.parquet",
             folder / "out",

@@ -16,7 +16,7 @@ import pytest
 from data.contracts import contract
 from data.store import append_table, connect
 from features.load import default_spec
-from serving import snapshot
+from serving import generation
 from serving.api import create_app
 from serving.compose import open_service
 from serving.history import build_history
@@ -76,7 +76,7 @@ def deliver(settings: Settings, count: int) -> None:
 
 @pytest.fixture
 def service(settings: Settings, insurer: Insurer, monkeypatch: pytest.MonkeyPatch) -> QuoteService:
-    monkeypatch.setattr(snapshot, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(generation, "WATCH_SECONDS", 0.01)
     return open_service(settings, clock=lambda: insurer.end)
 
 
