@@ -1,6 +1,6 @@
 """The life of a quote: its states, and the steps that lead from one to another.
 
-    draft ----complete----> quoted | referred | declined
+    draft ----complete----> superseded    (by the quote that comes of it)
     quoted ---accept------> accepted
     quoted ---review------> referred      (so may a declined one: a person looks again)
     referred -decide------> quoted | declined
@@ -32,7 +32,7 @@ STARTS: frozenset[State] = frozenset({"draft", "quoted", "referred", "declined"}
 # move -> (states it may be taken from, states it may lead to)
 STEPS: Mapping[Move, tuple[frozenset[State], frozenset[State]]] = MappingProxyType(
     {
-        "complete": (frozenset({"draft"}), frozenset({"quoted", "referred", "declined"})),
+        "complete": (frozenset({"draft"}), frozenset({"superseded"})),
         "accept": (frozenset({"quoted"}), frozenset({"accepted"})),
         "review": (frozenset({"quoted", "declined"}), frozenset({"referred"})),
         "decide": (frozenset({"referred"}), frozenset({"quoted", "declined"})),

@@ -12,8 +12,6 @@ from serving.access.caller import (  # noqa: TC001 - FastAPI reads annotations a
     ConsentWriter,
     EventWriter,
     ProfileReader,
-    QuoteReader,
-    QuoteWriter,
     Recommender,
 )
 from serving.events import EventAnswers, EventBatch  # noqa: TC001 - likewise
@@ -21,7 +19,10 @@ from serving.generation import watching
 from serving.http.limits import Limits
 from serving.http.logs import log_request
 from serving.http.stack import Application
+from serving.life_cycle import QuoteLife
 from serving.problems import document_problems, install_problems, problem_response
+from serving.repeats import Repeats
+from serving.routes_quotes import router
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
 from serving.settings import Settings
 from serving.wire import (
@@ -30,8 +31,6 @@ from serving.wire import (
     Health,
     Problem,
     ProductInfo,
-    Quote,
-    QuoteRequest,
     RecommendationRequest,
     Recommendations,
     RiskProfile,
@@ -44,7 +43,6 @@ Responses: TypeAlias = "dict[int | str, dict[str, Any]]"
 PROBLEM: dict[str, Any] = {"model": Problem}
 INVALID: Responses = {422: {**PROBLEM, "description": "The request names what is wrong and what is allowed"}}
 UNKNOWN: Responses = {404: {**PROBLEM, "description": "Not found"}}
-NOT_IN_FORCE: Responses = {409: {**PROBLEM, "description": "The rating plan is not in force today"}}
 NOT_READY: Responses = {503: {**PROBLEM, "description": "No product is in service"}}
 
 
@@ -54,7 +52,6 @@ async def _service(request: Request) -> QuoteService:
 
 
 Service = Annotated[QuoteService, Depends(_service)]
-QuoteId = Annotated[str, Path(max_length=64)]
 Purpose = Annotated[str, Path(max_length=64)]
 CustomerId = Annotated[int, Path(ge=0, le=2**63 - 1)]
 
@@ -74,6 +71,8 @@ def create_app(open_service: Callable[[], QuoteService], settings: Settings | No
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = open_service()
         app.state.service = service
+        app.state.life = QuoteLife(service)
+        app.state.repeats = Repeats(service.records, service.clock)
         async with watching(service):
             yield
         await service.aclose()
@@ -87,26 +86,13 @@ def create_app(open_service: Callable[[], QuoteService], settings: Settings | No
     )
     app.observers.append(log_request)
     install_problems(app)
+    app.include_router(router)
     _add_routes(app)
     document_problems(app)
     return app
 
 
 def _add_routes(app: Application) -> None:
-    @app.post("/v1/quotes", status_code=201, responses=INVALID | NOT_IN_FORCE)
-    async def create_quote(
-        body: QuoteRequest, response: Response, service: Service, who: QuoteWriter
-    ) -> Quote:
-        """Price a risk; the quote is stored before it is answered."""
-        quote = await service.quote(body)
-        response.headers["Location"] = f"/v1/quotes/{quote.quote_id}"
-        return quote
-
-    @app.get("/v1/quotes/{quote_id}", responses=UNKNOWN | INVALID)
-    async def read_quote(quote_id: QuoteId, service: Service, who: QuoteReader) -> Quote:
-        """Give a stored quote."""
-        return await service.get_quote(quote_id)
-
     @app.get("/v1/customers/{customer_id}/risk-profile", responses=UNKNOWN | INVALID)
     async def read_risk_profile(customer_id: CustomerId, service: Service, who: ProfileReader) -> RiskProfile:
         """Give the features of a customer as of now."""

@@ -22,6 +22,7 @@ from serving.offers import read_policies
 from serving.price_tests import open_price_tests
 from serving.records import open_records
 from serving.service import QuoteService
+from serving.signatures import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -244,6 +245,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         spec=spec,
         live=live,
         records=open_records(settings),
+        signer=Signer(settings.signing, clock()),
         clock=clock,
         loader=loader,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from pricing.errors import NoPriceError
+from pricing.errors import CorridorError, NoPriceError
 from pricing.ladder import PriceInputs, build_ladder
 from pricing.plan import plan_on
 from pricing.rules import Outcome, failed_rules
@@ -113,6 +113,9 @@ class Decision:
         Own history that counted; None where the product keeps none, or it was not looked at.
     offer
         What price policy and price test did; None for a declined risk.
+    indicated, indicated_minor
+        Ladder and price of a referred risk, for the person who decides: nobody has offered them, and the
+        price may lie outside what is filed. None where there is none.
     """
 
     status: Status
@@ -122,6 +125,8 @@ class Decision:
     inputs: PriceInputs | None = None
     own: OwnHistory | None = None
     offer: Offer | None = None
+    indicated: Ladder | None = None
+    indicated_minor: int | None = None
 
 
 def decide(
@@ -169,9 +174,12 @@ def decide(
     try:
         ladder = build_ladder(inputs, service.plan, sale.channel, sale.sub_channel)
     except NoPriceError as error:
-        return Decision("referred", (*outcomes, refusal(error.kind)), scored, None, inputs, own, offer)
+        outside = error.price_minor if isinstance(error, CorridorError) else None
+        outcomes = (*outcomes, refusal(error.kind))
+        return Decision("referred", outcomes, scored, None, inputs, own, offer, indicated_minor=outside)
     if outcomes:
-        return Decision("referred", outcomes, scored, None, inputs, own, offer)
+        price = ladder.price_minor
+        return Decision("referred", outcomes, scored, None, inputs, own, offer, ladder, price)
     return Decision("quoted", (), scored, ladder, inputs, own, offer)
 
 

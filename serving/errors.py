@@ -7,6 +7,11 @@ ServingError
 ├── StepConflictError        another step has taken a quote on in the meantime
 ├── ReplyConflictError       a request under this idempotency key has been answered already
 ├── CursorError              a cursor is none that a page has given
+├── PriceMismatchError       a quote was accepted at another price than its own
+├── DecisionError            what a person decided is no decision on this quote
+├── ExpandError              a part of the answer that does not exist was asked for
+├── RepeatError              an idempotency key was used for another request
+├── InFlightError            the request under an idempotency key is under way
 ├── UnknownCustomerError     the serving store has never heard of this customer
 ├── UnknownPriceTestError    no file declares a price test of this name
 ├── UnknownPurposeError      no source of features has this purpose
@@ -67,6 +72,42 @@ class ReplyConflictError(ServingError):
 
 class CursorError(ServingError):
     """A cursor is none that a page has given."""
+
+
+class PriceMismatchError(ServingError):
+    """A quote was accepted at another price than its own."""
+
+    def __init__(self, asked_minor: int, price_minor: int) -> None:
+        self.asked_minor = asked_minor
+        self.price_minor = price_minor
+        super().__init__(f"price_minor is {asked_minor}, the quote says {price_minor}. Hint: show it anew")
+
+
+class DecisionError(ServingError):
+    """What a person decided is no decision on this quote."""
+
+    def __init__(self, pointer: str, code: str, why: str, allowed: str | None = None) -> None:
+        self.pointer = pointer
+        self.code = code
+        self.allowed = allowed
+        super().__init__(why)
+
+
+class ExpandError(ServingError):
+    """A part of the answer that does not exist was asked for."""
+
+    def __init__(self, part: str, known: Iterable[str]) -> None:
+        self.part = part
+        self.known = tuple(known)
+        super().__init__(f"expand={part!r} is not a part of the answer; allowed: {', '.join(self.known)}")
+
+
+class RepeatError(ServingError):
+    """An idempotency key was used for another request."""
+
+
+class InFlightError(ServingError):
+    """The request under this idempotency key is under way."""
 
 
 class UnknownCustomerError(ServingError):

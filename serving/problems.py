@@ -10,11 +10,22 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from models.errors import FittedMissingError
-from pricing.errors import PlanNotEffectiveError, QuoteStateError, RiskError, UnknownChannelError
+from pricing.errors import (
+    CorridorError,
+    PlanNotEffectiveError,
+    QuoteStateError,
+    RiskError,
+    UnknownChannelError,
+)
 from serving.errors import (
     CursorError,
+    DecisionError,
+    ExpandError,
+    InFlightError,
     MissingEntityError,
     NotAllowedError,
+    PriceMismatchError,
+    RepeatError,
     ReplyConflictError,
     StepConflictError,
     StoreError,
@@ -28,7 +39,7 @@ from serving.http.exchange import current
 from serving.wire import Problem, ProblemItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from fastapi import FastAPI, Request
 
@@ -95,6 +106,35 @@ def _denied_items(error: NotAllowedError) -> list[ProblemItem]:
     return [ProblemItem(pointer=error.pointer, code=error.code, detail=str(error), value=error.value)]
 
 
+def _price_items(error: PriceMismatchError) -> list[ProblemItem]:
+    price = str(error.price_minor)
+    return [
+        ProblemItem(
+            pointer="/price_minor",
+            code="not_the_price",
+            detail=str(error),
+            value=error.asked_minor,
+            allowed=price,
+        )
+    ]
+
+
+def _decision_items(error: DecisionError) -> list[ProblemItem]:
+    return [ProblemItem(pointer=error.pointer, code=error.code, detail=str(error), allowed=error.allowed)]
+
+
+def _corridor_items(error: CorridorError) -> list[ProblemItem]:
+    return [
+        ProblemItem(
+            pointer="/price_minor",
+            code="outside_corridor",
+            detail=str(error),
+            value=error.price_minor,
+            allowed=f"{error.lowest_minor} to {error.highest_minor}",
+        )
+    ]
+
+
 def _no_items(_error: Exception) -> list[ProblemItem]:
     return []
 
@@ -119,6 +159,12 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
     ),
     NotAllowedError: (403, "not-allowed", "The key does not allow this", _denied_items),
     PlanNotEffectiveError: (409, "plan-not-effective", "The rating plan is not in force today", _no_items),
+    CorridorError: (422, "outside-corridor", "The price lies outside what is filed", _corridor_items),
+    PriceMismatchError: (409, "price-mismatch", "The quote has another price", _price_items),
+    DecisionError: (422, "no-decision", "This cannot be decided", _decision_items),
+    ExpandError: (422, "unknown-expand", "The answer has no such part", _no_items),
+    RepeatError: (422, "key-reused", "The idempotency key belongs to another request", _no_items),
+    InFlightError: (409, "in-flight", "The request under this key is under way", _no_items),
     QuoteStateError: (409, "quote-state", "The quote is past this step", _no_items),
     FittedMissingError: (
         503,
@@ -141,7 +187,13 @@ def _escape(name: str) -> str:
 
 
 def problem(
-    path: str, status: int, kind: str, title: str, detail: str, errors: Sequence[ProblemItem] = ()
+    path: str,
+    status: int,
+    kind: str,
+    title: str,
+    detail: str,
+    errors: Sequence[ProblemItem] = (),
+    links: Mapping[str, str] | None = None,
 ) -> Problem:
     """Say what is wrong with a request for a path."""
     exchange = current()
@@ -152,30 +204,21 @@ def problem(
         detail=detail,
         instance=path,
         trace_id=exchange.trace_id if exchange else None,
+        links=dict(links or {}),
         errors=list(errors),
     )
 
 
-def problem_response(
-    request: Request, status: int, kind: str, title: str, detail: str, errors: Sequence[ProblemItem] = ()
-) -> JSONResponse:
-    """Give a problem as an HTTP answer."""
-    found = problem(str(request.url.path), status, kind, title, detail, errors)
-    return JSONResponse(found.model_dump(mode="json"), status_code=status, media_type=MEDIA_TYPE)
-
-
-async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
-    """Answer what nobody foresaw without its details; the server logs them."""
-    return problem_response(request, 500, "unexpected", "The service failed", "The fault has been logged")
-
-
-async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
+def problem_of(error: Exception, path: str) -> Problem:
+    """Give a known error as a problem."""
     status, kind, title, items = PROBLEMS[type(error)]
-    return problem_response(request, status, kind, title, str(error), items(error))
+    expired = isinstance(error, QuoteStateError) and error.state == "expired"
+    links = {"requote": "/v1/quotes"} if expired else {}
+    return problem(path, status, kind, title, str(error), items(error), links)
 
 
-async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
-    faults = error.errors() if isinstance(error, RequestValidationError) else ()
+def invalid_problem(faults: Sequence[Any], path: str) -> Problem:
+    """Give the faults that pydantic found as a problem."""
     items = [
         ProblemItem(
             pointer=_pointer(fault),
@@ -186,14 +229,33 @@ async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
         )
         for fault in faults
     ]
-    return problem_response(
-        request,
-        422,
-        "invalid-request",
-        "The request is not of the documented form",
-        f"{len(items)} fault(s)",
-        items,
-    )
+    title = "The request is not of the documented form"
+    return problem(path, 422, "invalid-request", title, f"{len(items)} fault(s)", items)
+
+
+def problem_response(
+    request: Request, status: int, kind: str, title: str, detail: str, errors: Sequence[ProblemItem] = ()
+) -> JSONResponse:
+    """Give a problem as an HTTP answer."""
+    return _respond(problem(str(request.url.path), status, kind, title, detail, errors))
+
+
+def _respond(found: Problem) -> JSONResponse:
+    return JSONResponse(found.model_dump(mode="json"), status_code=found.status, media_type=MEDIA_TYPE)
+
+
+async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
+    """Answer what nobody foresaw without its details; the server logs them."""
+    return problem_response(request, 500, "unexpected", "The service failed", "The fault has been logged")
+
+
+async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
+    return _respond(problem_of(error, str(request.url.path)))
+
+
+async def _on_invalid_body(request: Request, error: Exception) -> JSONResponse:
+    faults = error.errors() if isinstance(error, RequestValidationError) else ()
+    return _respond(invalid_problem(faults, str(request.url.path)))
 
 
 def _pointer(fault: Any) -> str:  # noqa: ANN401 - pydantic's error dict

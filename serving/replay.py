@@ -18,6 +18,7 @@ from pricing.ladder import build_ladder, settle
 from pricing.plan import MILLION
 from pricing.rules import Outcome
 from serving.engine import InService, Sale, price_inputs, refusal, rule_outcomes
+from serving.errors import UnknownQuoteError
 from serving.experience import model_risk
 from serving.views import stored_quote
 
@@ -93,7 +94,10 @@ def replay(quote_id: str, store: SyncRecords, registry: Registry) -> Replay:
     ArtifactError, RegistryError
         If the product file, the plan or the model is missing, or is not what priced.
     """
-    body = store.get(quote_id).body
+    record = store.get(quote_id)
+    if record.status == "draft":
+        raise UnknownQuoteError(f"{quote_id!r} is a draft: there is no price to recompute")
+    body = record.body
     quote = stored_quote(body)
     versions = quote.versions
     plan = registry.archive.plan(versions.plan_hash)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from models.recommend import Excluded, Ranking, exclusion_codes, rank, rank_general, rank_personal
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from serving.generation import Generation, Loader
     from serving.live import LiveStore
     from serving.records import RecordStore
+    from serving.signatures import Signer
     from serving.snapshot import Snapshot
     from serving.wire import (
         ProductInfo,
@@ -65,10 +66,13 @@ class Priced:
         What the channel gets.
     record
         What is stored with it.
+    shown
+        The answer as JSON, as it is stored.
     """
 
     answer: Quote
     record: QuoteRecord
+    shown: dict[str, Any]
 
 
 class QuoteService:
@@ -80,8 +84,8 @@ class QuoteService:
         Everything that prices; a later one may take its place between two requests.
     segments
         Portraits of customers.
-    spec, live, records, clock
-        Feature definitions, events since the snapshot, record store, and the time.
+    spec, live, records, signer, clock
+        Feature definitions, events since the snapshot, record store, signatures, and the time.
     loader
         Where later generations come from; None when there will be no other.
     """
@@ -93,6 +97,7 @@ class QuoteService:
         spec: FeatureSpec,
         live: LiveStore,
         records: RecordStore,
+        signer: Signer,
         clock: Clock,
         loader: Loader | None = None,
     ) -> None:
@@ -104,7 +109,8 @@ class QuoteService:
         self._spec = spec
         self._live = live
         self.records = records
-        self._clock = clock
+        self.signer = signer
+        self.clock = clock
 
     @property
     def products(self) -> Mapping[str, InService]:
@@ -133,8 +139,8 @@ class QuoteService:
         await self.records.commit(Write(quotes=(priced.record,)))
         return priced.answer
 
-    def price(self, request: QuoteRequest) -> Priced:
-        """Price a risk; nothing is stored.
+    def price(self, request: QuoteRequest, *, sign: bool = True) -> Priced:
+        """Price a risk; nothing is stored. What nobody is to hold the service to is not signed.
 
         Raises
         ------
@@ -142,7 +148,7 @@ class QuoteService:
         WithdrawnPurposeError
             If the request cannot be priced as it stands.
         """
-        now, generation = self._clock(), self.generation
+        now, generation = self.clock(), self.generation
         service = _in_service(generation, request.product).on(now.date())
         service.plan.terms(request.channel, request.sub_channel)
         risk = read_risk(service.product.factors, request.risk)
@@ -153,8 +159,12 @@ class QuoteService:
         own, unseen = self._own(generation, request, now, withdrawn)
         tested = _tested(generation, service, request.customer_id, now)
         decision = decide(service, risk, profile, facts, sale, own, tested)
+        quote_id = str(uuid4()) if sign else ""
+        expires_at = now + timedelta(minutes=service.product.quote_valid_minutes)
+        price = decision.ladder.price_minor if decision.ladder else None
+        certificate = self.signer.certify(quote_id, service.product, price, expires_at) if sign else None
         quote = views.quote_view(
-            quote_id=str(uuid4()),
+            quote_id=quote_id,
             request=request,
             service=service,
             decision=decision,
@@ -163,10 +173,12 @@ class QuoteService:
             withheld=(*generation.snapshot.readers[request.product].withheld(withdrawn), *unseen),
             spec=self._spec,
             created_at=now,
-            expires_at=now + timedelta(minutes=service.product.quote_valid_minutes),
+            expires_at=expires_at,
             customer_known=known,
+            certificate=certificate,
         )
         offered = decision.offer.record(service.plan, tested) if decision.offer else {}
+        body = views.quote_record(quote, request, decision, facts) | offered
         record = QuoteRecord(
             quote_id=quote.quote_id,
             created_at=quote.created_at,
@@ -176,10 +188,10 @@ class QuoteService:
             product=quote.product,
             status=quote.status,
             price_minor=quote.price.minor if quote.price else None,
-            text=encode_body(views.quote_record(quote, request, decision, facts) | offered),
+            text=encode_body(body),
             customer_id=quote.customer_id,
         )
-        return Priced(quote, record)
+        return Priced(quote, record, body["answer"])
 
     def take(self, newest: Generation) -> int:
         """Price with another generation from the next request on; give the events of the log that it holds.
@@ -203,20 +215,6 @@ class QuoteService:
         """Drop events that the snapshot holds from the log, so that none counts twice; give their number."""
         return self._live.forget(self.snapshot.history.known_events())
 
-    async def get_quote(self, quote_id: str) -> Quote:
-        """Give a stored quote as it was answered; one past its time is `expired`.
-
-        Raises
-        ------
-        UnknownQuoteError
-            If no quote has this id.
-        """
-        record = await self.records.get(quote_id)
-        quote = views.stored_quote(record.body)
-        if quote.status == "quoted" and self._clock() >= record.expires_at:
-            return quote.model_copy(update={"status": "expired"})
-        return quote
-
     def risk_profile(self, customer_id: int) -> RiskProfile:
         """Give the features of a customer as of now.
 
@@ -225,7 +223,7 @@ class QuoteService:
         UnknownCustomerError
             If the serving store has never heard of the customer.
         """
-        now, snapshot = self._clock(), self.generation.snapshot
+        now, snapshot = self.clock(), self.generation.snapshot
         facts = self._known_customer(snapshot, customer_id, now)
         withdrawn = self._withdrawn(customer_id)
         values = snapshot.overview.read({"customer_id": customer_id}, now, withdrawn)
@@ -240,7 +238,7 @@ class QuoteService:
         named = [(event.get("type"), event.get("claim_id", event.get("order_id"))) for event in batch.events]
         keys = [(kind, key) for kind, key in named if isinstance(kind, str) and isinstance(key, int)]
         snapshot = self.generation.snapshot
-        answers, facts = self._live.accept(batch.events, self._clock(), snapshot.history.known(keys))
+        answers, facts = self._live.accept(batch.events, self.clock(), snapshot.history.known(keys))
         for seller in {fact.row["seller_id"] for fact in facts}:
             for reader in (*snapshot.readers.values(), snapshot.overview):
                 if isinstance(seller, int):
@@ -257,7 +255,7 @@ class QuoteService:
         """
         if purpose not in self._purposes():
             raise UnknownPurposeError(purpose, self._purposes())
-        self._live.set_consent(customer_id, purpose, granted=granted, now=self._clock())
+        self._live.set_consent(customer_id, purpose, granted=granted, now=self.clock())
         return self.consents(customer_id)
 
     def consents(self, customer_id: int) -> Consents:
@@ -275,7 +273,7 @@ class QuoteService:
         UnknownCustomerError
             If the serving store has never heard of the customer.
         """
-        now, generation = self._clock(), self.generation
+        now, generation = self.clock(), self.generation
         facts = self._known_customer(generation.snapshot, request.customer_id, now)
         withdrawn = self._withdrawn(request.customer_id)
         personal = request.personalised and RECOMMENDATION not in withdrawn
@@ -332,6 +330,10 @@ class QuoteService:
         await self.records.aclose()
         self.snapshot.close()
         self._live.close()
+
+    def in_service(self, product: str) -> InService:
+        """Give what prices a product; UnknownProductError when nothing does."""
+        return _in_service(self.generation, product)
 
     def _profile(
         self,

@@ -117,6 +117,11 @@ class Settings(BaseSettings):
         return self.lake / "_serving" / "quotes.sqlite"
 
     @property
+    def signing(self) -> Path:
+        """Folder of the keys that sign quotes."""
+        return self.lake / "_serving" / "signing"
+
+    @property
     def rates(self) -> Path:
         """JSON file with the purchase rates of the recommender."""
         return self.lake / "_serving" / "purchase_rates.json"

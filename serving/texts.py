@@ -32,6 +32,14 @@ STEP_LABELS: dict[StepName, Text] = {
     "rounding": Text(en="Rounding", zh="取整"),
 }
 
+# Steps that a plan does not have: what a person changed, and what is shown to who may not see the commission.
+REVIEW_STEP = Text(en="Decided by a person", zh="人工核定")
+LOADINGS_STEP = Text(en="Expenses, commission and margin", zh="费用、佣金与利润")
+NEUTRAL_NOTICE = Text(
+    en="Shown in the order in which they were asked for. Covers differ: compare them field by field.",
+    zh="按请求顺序展示，未按价格排序。各产品保障不同，请逐项比较。",
+)
+
 REFERRAL_TEXTS: dict[str, Text] = {
     "price_outside_corridor": Text(
         en="The price lies outside what is filed; a person decides.", zh="价格超出备案区间，需人工审核。"

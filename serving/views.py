@@ -24,6 +24,7 @@ from serving.texts import (
     table_text,
 )
 from serving.wire import (
+    Certificate,
     CustomerScore,
     CustomerSegment,
     Excluded,
@@ -83,6 +84,7 @@ def quote_view(
     created_at: datetime,
     expires_at: datetime,
     customer_known: bool,
+    certificate: Mapping[str, Any] | None = None,
 ) -> Quote:
     """Put a decision into the form in which it is answered and stored."""
     ladder = decision.ladder
@@ -103,8 +105,9 @@ def quote_view(
         as_of=created_at,
         price=None if ladder is None else money(ladder.price_minor, currency),
         score=_score(service.product, decision),
-        ladder=[] if ladder is None else [_step(step, currency, terms.payee) for step in ladder.steps],
-        settlement=None if ladder is None else _settled(ladder.price_minor, terms, currency),
+        indication=None if decision.indicated_minor is None else money(decision.indicated_minor, currency),
+        ladder=[] if ladder is None else [ladder_step(step, currency, terms.payee) for step in ladder.steps],
+        settlement=None if ladder is None else settled(ladder.price_minor, terms, currency),
         reasons=[
             *_reasons(service.product, decision, spec, {**profile, **risk}),
             *_own_history(service.product, decision, risk),
@@ -115,7 +118,9 @@ def quote_view(
         risk={name: _finite(value) for name, value in risk.items()},
         profile=dict(profile),
         withheld=list(withheld),
+        supersedes=request.supersedes,
         versions=_versions(service),
+        certificate=None if certificate is None else Certificate(**certificate),
     )
 
 
@@ -124,7 +129,8 @@ def money(minor: int, currency: str) -> MoneyAmount:
     return MoneyAmount(amount=from_minor(minor, currency), minor=minor, currency=currency)
 
 
-def _step(step: Step, currency: str, payee: str) -> LadderStep:
+def ladder_step(step: Step, currency: str, payee: str) -> LadderStep:
+    """Write a step of a ladder."""
     return LadderStep(
         step=step.name,
         label=local(STEP_LABELS[step.name]),
@@ -134,7 +140,8 @@ def _step(step: Step, currency: str, payee: str) -> LadderStep:
     )
 
 
-def _settled(price_minor: int, terms: ChannelTerms, currency: str) -> Settled:
+def settled(price_minor: int, terms: ChannelTerms, currency: str) -> Settled:
+    """Say what is owed of a price."""
     owed = settle(price_minor, terms)
     return Settled(
         payee=terms.payee,
@@ -255,7 +262,7 @@ def quote_record(
     quote: Quote, request: QuoteRequest, decision: Decision, facts: Mapping[str, Fact]
 ) -> dict[str, Any]:
     """Give what is stored: the answer, the request as it came, and what a replay needs beside them."""
-    scored, inputs = decision.scored, decision.inputs
+    scored, inputs, indicated = decision.scored, decision.inputs, decision.indicated
     return {
         "answer": quote.model_dump(mode="json"),
         "request": request.model_dump(mode="json"),
@@ -264,6 +271,7 @@ def quote_record(
         "components": {} if scored is None else {k: _finite(v) for k, v in scored.components.items()},
         "facts": dict(facts),
         "price_inputs": None if inputs is None else _recorded(inputs),
+        "indicated": [] if indicated is None else [[step.name, step.minor] for step in indicated.steps],
     }
 
 

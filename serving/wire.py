@@ -82,6 +82,9 @@ class QuoteRequest(Wire):
         description="Rating factors by name, see GET /v1/products.",
         examples=[{"order_amount": 129.0, "category": "apparel"}],
     )
+    supersedes: Code | None = Field(
+        None, description="Id of an earlier quote, not accepted, that this one takes the place of."
+    )
     context: Annotated[dict[FactorName, RiskValue], Field(max_length=MOST_CONTEXT)] = Field(
         default_factory=dict,
         description="What else the channel knows, such as device or campaign: stored with the quote, never "
@@ -157,11 +160,37 @@ class Versions(Wire):
     feature_spec_hash: str
 
 
-class Quote(Wire):
-    """A quote as it was given and stored."""
+class ProblemItem(Wire):
+    """One fault of a request."""
+
+    pointer: str = Field(description="JSON pointer to the field.", examples=["/risk/driver_age"])
+    code: str
+    detail: str
+    value: Any = None
+    allowed: str | None = None
+
+
+class Certificate(Wire):
+    """What a quote says, signed: whoever holds it can tell it from a forgery, without the service, too.
+
+    The signature (Ed25519, base64url) is over the JSON of the other fields: keys sorted, no spaces, UTF-8.
+    """
+
+    key_id: Annotated[str, Field(max_length=64)] = Field(description="See GET /v1/verification-keys.")
+    quote_id: Code
+    product: Code
+    price_minor: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+    expires_at: Annotated[str, Field(max_length=40)] = Field(examples=["2026-01-08T00:00:00"])
+    cover_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    signature: Annotated[str, Field(max_length=128)]
+
+
+class QuoteBase(Wire):
+    """What every quote says."""
 
     quote_id: str
-    status: Literal["quoted", "referred", "declined", "expired"]
+    status: Literal["draft", "quoted", "referred", "declined", "accepted", "expired", "revoked", "superseded"]
     product: str
     channel: str
     sub_channel: str | None = None
@@ -173,17 +202,42 @@ class Quote(Wire):
     expires_at: datetime
     as_of: datetime
     price: MoneyAmount | None
-    ladder: list[LadderStep]
+    accepted_price_minor: int | None = Field(None, description="What was bought, once it is accepted.")
+    indication: MoneyAmount | None = Field(
+        None, description="Of a referred quote, for the person who decides: a price that nobody has offered."
+    )
     settlement: Settled | None = None
     score: RiskScore | None = None
-    reasons: list[Reason]
     outcomes: list[RuleOutcome]
     risk: dict[str, float | str | None]
     profile: dict[str, float | int | None]
     withheld: list[str] = Field(
         default_factory=list, description="Profile features that were not evaluated for lack of consent."
     )
+    missing: list[ProblemItem] = Field(
+        default_factory=list, description="Of a draft: what keeps it from being priced."
+    )
+    supersedes: str | None = None
+    certificate: Certificate | None = Field(None, description="None for a draft, which binds nobody.")
+
+
+class Quote(QuoteBase):
+    """A quote as it was priced and stored, whole."""
+
+    ladder: list[LadderStep]
+    reasons: list[Reason]
     versions: Versions
+
+
+class QuoteAnswer(QuoteBase):
+    """A quote as its reader gets to see it, with what has become of it since.
+
+    Parts that the scopes of the reader or `expand` leave out are null; so are the versions of a draft.
+    """
+
+    ladder: list[LadderStep] | None
+    reasons: list[Reason] | None
+    versions: Versions | None
 
 
 class ProfileFeature(Wire):
@@ -328,16 +382,6 @@ class Health(Wire):
     generation: int = Field(0, description="Number of the generation that prices, from 1 on since the start.")
 
 
-class ProblemItem(Wire):
-    """One fault of a request."""
-
-    pointer: str = Field(description="JSON pointer to the field.", examples=["/risk/driver_age"])
-    code: str
-    detail: str
-    value: Any = None
-    allowed: str | None = None
-
-
 class Problem(BaseModel):
     """Problem details, RFC 9457."""
 
@@ -347,6 +391,7 @@ class Problem(BaseModel):
     detail: str
     instance: str
     trace_id: str | None = Field(
-        description="Of the request, as its `traceparent` header; name it in a report."
+        None, description="Of the request, as its `traceparent` header; name it in a report."
     )
+    links: dict[str, str] = Field(default_factory=dict, description="What can be done instead, by name.")
     errors: list[ProblemItem] = Field(default_factory=list)

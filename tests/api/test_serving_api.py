@@ -25,6 +25,7 @@ from serving.api import create_app
 from serving.compose import open_service
 from serving.errors import ServingError
 from serving.history import build_history
+from serving.life_cycle import QuoteLife
 from serving.problems import MEDIA_TYPE, PROBLEMS
 from serving.records import RecordStore, open_sync_records
 from serving.service import QuoteService
@@ -98,7 +99,7 @@ def problem(answer: Any, status: int, kind: str) -> list[dict[str, Any]]:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPE
     body = answer.json()
-    assert set(body) == {"type", "title", "status", "detail", "instance", "trace_id", "errors"}
+    assert set(body) == {"type", "title", "status", "detail", "instance", "trace_id", "errors", "links"}
     assert body["trace_id"] == answer.headers["traceparent"].split("-")[1]
     assert body["type"].rsplit("/", 1)[-1] == kind
     assert body["status"] == status
@@ -519,7 +520,6 @@ def test_a_changed_plan_takes_its_product_out_of_service_and_leaves_the_others(i
 NOT_OVER_HTTP = {
     "BookError": "the optimiser runs in notebooks and batches",
     "BelowExpensesError": "becomes the outcome price_below_expenses",
-    "CorridorError": "becomes the outcome price_outside_corridor",
     "UnknownPriceTestError": "the command line asks for tests by name",
     "ExperimentError": "refused when experiments are read, or in batches",
     "ExperienceError": "refused when products and the snapshot are read",
@@ -557,7 +557,11 @@ def test_errors_that_the_service_documents_are_mapped():
         name
         for method in (
             QuoteService.quote,
-            QuoteService.get_quote,
+            QuoteService.price,
+            QuoteLife.load,
+            QuoteLife.create,
+            QuoteLife.accept,
+            QuoteLife.decide,
             QuoteService.risk_profile,
             QuoteService.recommend,
         )
@@ -597,6 +601,8 @@ def test_the_openapi_document_describes_every_route(client):
     assert set(operations["POST", "/v1/quotes"]["responses"]) == {
         "201",
         "400",
+        "403",
+        "404",
         "408",
         "409",
         "413",

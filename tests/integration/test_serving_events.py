@@ -27,6 +27,7 @@ from serving.profiles import ProfileReader
 from serving.records import open_records
 from serving.service import QuoteService
 from serving.settings import Settings
+from serving.signatures import Signer
 from serving.snapshot import Snapshot, customer_features
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Service:
             spec=SPEC,
             live=live,
             records=open_records(Settings(lake=folder)),
+            signer=Signer(Settings(lake=folder).signing, START),
             clock=lambda: self.now,
         )
         self.http = TestClient(create_app(lambda: self.service), raise_server_exceptions=False)
