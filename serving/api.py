@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from fastapi import Depends, FastAPI, Path, Request, Response
+from fastapi import Depends, FastAPI, Path, Request
 
 from serving.access.caller import (  # noqa: TC001 - FastAPI reads annotations at run time
     ConsentWriter,
@@ -19,8 +19,9 @@ from serving.generation import watching
 from serving.http.limits import Limits
 from serving.http.logs import log_request
 from serving.http.stack import Application
+from serving.http.watch import add_watch_routes
 from serving.life_cycle import QuoteLife
-from serving.problems import document_problems, install_problems, problem_response
+from serving.problems import document_problems, install_problems
 from serving.repeats import Repeats
 from serving.routes_quotes import router
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
@@ -28,7 +29,6 @@ from serving.settings import Settings
 from serving.wire import (
     ConsentRequest,
     Consents,
-    Health,
     Problem,
     ProductInfo,
     RecommendationRequest,
@@ -39,11 +39,12 @@ from serving.wire import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from serving.http.traces import Traces
+
 Responses: TypeAlias = "dict[int | str, dict[str, Any]]"
 PROBLEM: dict[str, Any] = {"model": Problem}
 INVALID: Responses = {422: {**PROBLEM, "description": "The request names what is wrong and what is allowed"}}
 UNKNOWN: Responses = {404: {**PROBLEM, "description": "Not found"}}
-NOT_READY: Responses = {503: {**PROBLEM, "description": "No product is in service"}}
 
 
 async def _service(request: Request) -> QuoteService:
@@ -76,20 +77,36 @@ def create_app(open_service: Callable[[], QuoteService], settings: Settings | No
         async with watching(service):
             yield
         await service.aclose()
+        if traces:
+            traces.close()
 
+    settings = settings or Settings()
+    traces = _open_traces(settings)
     app = Application(
-        Limits.of(settings or Settings()),
+        Limits.of(settings),
         title="Premia",
         summary="Scored, explained quotes for internet insurance",
         version=version("premia"),
         lifespan=lifespan,
     )
     app.observers.append(log_request)
+    if traces:
+        app.trace_share = settings.trace_share
+        app.observers.append(traces.observe)
     install_problems(app)
     app.include_router(router)
     _add_routes(app)
+    add_watch_routes(app, settings)
     document_problems(app)
     return app
+
+
+def _open_traces(settings: Settings) -> Traces | None:
+    if settings.otlp_endpoint is None:
+        return None
+    from serving.http.traces import open_traces  # who makes no traces need not load what makes them
+
+    return open_traces(str(settings.otlp_endpoint), version("premia"))
 
 
 def _add_routes(app: Application) -> None:
@@ -124,27 +141,3 @@ def _add_routes(app: Application) -> None:
     async def list_products(service: Service) -> list[ProductInfo]:
         """List the products in service with what each needs to know."""
         return service.list_products()
-
-    @app.get("/v1/health")
-    async def health() -> Health:
-        """Tell that the process lives."""
-        return Health(status="ok")
-
-    @app.get("/v1/ready", responses=NOT_READY, response_model=Health)
-    async def ready(request: Request, service: Service) -> Health | Response:
-        """Tell whether there is a product to quote."""
-        if app.traffic.stopping:
-            return problem_response(request, 503, "not-ready", "The service is stopping", "Told to stop")
-        if not service.products:
-            why = "; ".join(f"{code}: {why}" for code, why in service.out_of_service.items())
-            return problem_response(
-                request, 503, "not-ready", "No product is in service", why or "no product"
-            )
-        generation = service.generation
-        return Health(
-            status="ok",
-            products=sorted(generation.products),
-            out_of_service=dict(generation.out_of_service),
-            refused=dict(generation.refused),
-            generation=generation.number,
-        )

@@ -10,6 +10,7 @@ from pricing.ladder import PriceInputs, build_ladder
 from pricing.plan import plan_on
 from pricing.rules import Outcome, failed_rules
 from serving.experience import model_risk, relativity_of
+from serving.http.exchange import mark
 from serving.offers import offer_one
 from serving.texts import REFERRAL_TEXTS
 
@@ -168,11 +169,13 @@ def decide(
     if any(outcome.effect == "decline" for outcome in outcomes):
         return Decision("declined", outcomes, None, None)
     scored = service.bundle.score_one(model_risk(service.product, risk), profile)
+    mark("score")
     inputs = price_inputs(service, risk, scored, sale, own)
     outlet = (sale.channel, sale.sub_channel)
     inputs, offer = offer_one(service.plan, service.policy, inputs, outlet, risk, tested)
     try:
         ladder = build_ladder(inputs, service.plan, sale.channel, sale.sub_channel)
+        mark("ladder")
     except NoPriceError as error:
         outside = error.price_minor if isinstance(error, CorridorError) else None
         outcomes = (*outcomes, refusal(error.kind))

@@ -22,6 +22,7 @@ ServingError
 ├── PortfolioError           a portfolio cannot be repriced as it stands
 ├── ImpactError              two ways of pricing cannot be compared
 ├── RequestError             a file holds no request of the documented form
+├── SettingsError            a setting cannot be used as it stands
 ├── NotAllowedError          the caller's key does not allow this
 └── StoreError               the serving store is missing or of another layout
 """
@@ -171,6 +172,10 @@ class NotAllowedError(ServingError):
         self.pointer = pointer
         self.value = value
         super().__init__(why)
+
+
+class SettingsError(ServingError):
+    """A setting cannot be used as it stands."""
 
 
 class StoreError(ServingError):

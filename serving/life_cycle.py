@@ -16,6 +16,7 @@ from pricing.ladder import Step as LadderStep
 from pricing.quote_states import State, current, moved
 from serving import views
 from serving.errors import DecisionError, MissingEntityError, PriceMismatchError, UnknownQuoteError
+from serving.http.exchange import note_quote
 from serving.problems import PROBLEMS
 from serving.records import QuoteRecord, Step, Write, encode_body
 from serving.repeats import Deed
@@ -363,6 +364,7 @@ class QuoteLife:
         self, life: Life, state: State, caller: Caller, reason: str | None, body: dict[str, Any]
     ) -> Step:
         at = self._service.clock()
+        note_quote(life.record.product, life.record.channel, state)  # counted when the answer is a good one
         return Step(life.record.quote_id, len(life.steps) + 1, state, at, caller.key_id, reason, body)
 
 

@@ -21,6 +21,7 @@ from serving.errors import (
 from serving.experience import WITHHELD, priced_keys, rated_products
 from serving.generation import tell_refused
 from serving.history import CustomerFacts
+from serving.http.exchange import mark
 from serving.offers import Asking
 from serving.records import QuoteRecord, Write, encode_body
 from serving.wire import Consents
@@ -152,12 +153,14 @@ class QuoteService:
         service = _in_service(generation, request.product).on(now.date())
         service.plan.terms(request.channel, request.sub_channel)
         risk = read_risk(service.product.factors, request.risk)
+        mark("read-risk")
         withdrawn = self._withdrawn(request.customer_id) | self._withdrawn_now(request.withdrawn_purposes)
         profile = self._profile(generation, request, risk, now, withdrawn)
         facts, known = _facts(generation, request.customer_id, now)
         sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0)
         own, unseen = self._own(generation, request, now, withdrawn)
         tested = _tested(generation, service, request.customer_id, now)
+        mark("profile")
         decision = decide(service, risk, profile, facts, sale, own, tested)
         quote_id = str(uuid4()) if sign else ""
         expires_at = now + timedelta(minutes=service.product.quote_valid_minutes)

@@ -7,7 +7,7 @@ from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AnyHttpUrl, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import data
@@ -37,6 +37,15 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "text"] = Field(
         "json", description="One JSON object a line, or a line to read."
+    )
+    metrics: Literal["loopback", "admin"] = Field(
+        "loopback", description="Who reads /v1/metrics: this machine alone, or a key with the scope `admin`."
+    )
+    otlp_endpoint: AnyHttpUrl | None = Field(
+        None, description="OTLP collector that takes traces over HTTP; absent: no traces are made."
+    )
+    trace_share: float = Field(
+        0.01, ge=0, le=1, description="Share of the traces begun here that are recorded."
     )
     max_in_work: int = Field(64, ge=1, le=10_000, description="Requests that are worked on at once.")
     max_waiting: int = Field(

@@ -123,13 +123,6 @@ def mark(stage: str) -> None:
         exchange.marks.append((stage, perf_counter_ns()))
 
 
-def note_key(key_id: str) -> None:
-    """Say by which key the running request was allowed."""
-    exchange = _CURRENT.get()
-    if exchange is not None:
-        exchange.key_id = key_id
-
-
 def note_quote(product: str, channel: str, state: str, arm: str = "champion") -> None:
     """Say that the running request brought a quote into a state; product and channel are known ones."""
     exchange = _CURRENT.get()

@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections import deque
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from time import gmtime, strftime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from serving.http.exchange import current
@@ -32,9 +32,8 @@ _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """Give what a record says, by name."""
-    moment = datetime.fromtimestamp(record.created, UTC)
     found: dict[str, Any] = {
-        "time": moment.isoformat(timespec="milliseconds"),
+        "time": f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(record.created))}.{int(record.msecs):03d}Z",
         "level": record.levelname.lower(),
         "logger": record.name,
         "message": record.getMessage(),
@@ -138,7 +137,10 @@ def log_request(exchange: Exchange) -> None:
         fields["product"], fields["channel"], fields["state"], fields["arm"] = exchange.quotes[0]
     if len(exchange.quotes) > 1:
         fields["quotes"] = len(exchange.quotes)
-    REQUESTS.log(level, "request", extra={"fields": fields})
+    # `log` would look for file and line of the caller, which are always these.
+    record = REQUESTS.makeRecord(REQUESTS.name, level, __file__, 0, "request", (), None)
+    record.fields = fields
+    REQUESTS.handle(record)
 
 
 @contextmanager
@@ -154,6 +156,8 @@ def logging_to(stream: TextIO | None = None, level: str = "info", style: str = "
     """
     handler = BufferedHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    for unused in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+        setattr(logging, unused, False)  # each is a look-up for every record, and no line shows them
     root = logging.getLogger()
     before = root.level
     root.addHandler(handler)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from serving.access.caller import Caller
+
     Observer: TypeAlias = Callable[[Exchange], None]
 
 GONE = 499  # the client left before it was answered; no answer carries it, log and metrics do
@@ -54,6 +56,9 @@ class Observed:
             exchange.ended = perf_counter_ns()
             exchange.route = _template(scope)
             exchange.status = exchange.status or GONE
+            who: Caller | None = scope.get("premia.caller")
+            if who is not None:
+                exchange.key_id = who.key_id
             for observe in self._observers:
                 observe(exchange)
 

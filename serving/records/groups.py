@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from serving.errors import StoreError
@@ -34,6 +35,7 @@ class GroupCommit:
 
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
+        self.sizes: Counter[int] = Counter()  # commits by the number of their writes
         self._waiting: list[tuple[Write, asyncio.Future[None]]] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -72,6 +74,7 @@ class GroupCommit:
             for one in group:
                 await self._settle([one])
         else:
+            self.sizes[len(group)] += 1
             _answer(group, None)
 
 

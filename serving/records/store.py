@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
+from serving.http.exchange import mark, note_quote
 from serving.records.chain import check_seal
 from serving.records.databases import SqliteDatabase
 from serving.records.groups import GroupCommit
@@ -23,7 +24,7 @@ from serving.records.read import (
 from serving.records.write import append, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from serving.records.chain import Seal
@@ -59,9 +60,22 @@ class RecordStore:
             If the store does not work; nothing is stored then.
         """
         try:
+            mark("price")
             await self._groups.submit(write)
+            mark("commit")
         except IntegrityError as error:
             raise await self._database.read(lambda connection: refusal(connection, write)) from error
+        for quote in write.quotes:
+            note_quote(quote.product, quote.channel, quote.status)
+
+    @property
+    def groups(self) -> Mapping[int, int]:
+        """Commits so far, by the number of writes that each made durable."""
+        return self._groups.sizes
+
+    async def check_writable(self) -> None:
+        """Take the lock of a writer and give it back; StoreError when that is not to be had."""
+        await self._database.write(lambda _connection: None)
 
     async def get(self, quote_id: str) -> QuoteRecord:
         """Give a quote; UnknownQuoteError when no quote has this id."""

@@ -518,6 +518,7 @@ def test_a_changed_plan_takes_its_product_out_of_service_and_leaves_the_others(i
 
 # Raised where no request is answered, or turned into an outcome of a quote before it gets to a route.
 NOT_OVER_HTTP = {
+    "SettingsError": "refused before the service starts",
     "BookError": "the optimiser runs in notebooks and batches",
     "BelowExpensesError": "becomes the outcome price_below_expenses",
     "UnknownPriceTestError": "the command line asks for tests by name",
@@ -591,6 +592,7 @@ def test_the_openapi_document_describes_every_route(client):
         ("GET", "/v1/products"),
         ("GET", "/v1/health"),
         ("GET", "/v1/ready"),
+        ("GET", "/v1/metrics"),
     }
     for route, operation in operations.items():
         assert operation["description"], route

@@ -25,8 +25,9 @@ from fastapi import Request  # noqa: TC002 - FastAPI reads annotations at run ti
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.access.caller import OPEN
 from serving.http.body import MAX_DEPTH, too_deep
-from serving.http.exchange import Exchange, mark, note_key, note_quote
+from serving.http.exchange import Exchange, mark, note_quote
 from serving.http.limits import Limits
 from serving.http.logs import BufferedHandler, log_request, logging_to
 from serving.http.server import build_server
@@ -62,11 +63,11 @@ def small_app(settings: Settings) -> tuple[Application, threading.Event]:
         return customer_id
 
     @app.get("/stages")
-    async def stages() -> None:
+    async def stages(request: Request) -> None:
+        request.scope["premia.caller"] = OPEN
         time.sleep(0.002)
         mark("profile")
         mark("score")
-        note_key("key-1")
         note_quote("motor", "direct", "quoted")
 
     @app.get("/broken/{customer_id}")
@@ -399,7 +400,7 @@ def test_the_log_names_route_key_product_and_trace_and_nothing_of_the_caller():
     first = asked[0]
     assert [first[name] for name in ("method", "key_id", "product", "channel", "state", "arm")] == [
         "GET",
-        "key-1",
+        "open",
         "motor",
         "direct",
         "quoted",
