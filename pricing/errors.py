@@ -3,6 +3,7 @@
 PricingError
 ├── DefinitionError          a product file, a rating plan or a price test cannot be used
 ├── RiskError                the risk as described cannot be priced; holds one RiskProblem per field
+├── NeedsError               answers that a product does not allow; holds one RiskProblem per answer
 ├── UnknownChannelError      the plan has no commission for this channel
 ├── PlanNotEffectiveError    the plan is not in force on the date asked for
 ├── NoPriceError             a risk that is referred: there is no price that the plan allows
@@ -80,6 +81,14 @@ class RiskProblem:
 
 class RiskError(PricingError):
     """The risk as described cannot be priced."""
+
+    def __init__(self, problems: Sequence[RiskProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in problems))
+
+
+class NeedsError(PricingError):
+    """Answers to questions on needs that no product asks, or that it does not allow."""
 
     def __init__(self, problems: Sequence[RiskProblem]) -> None:
         self.problems = tuple(problems)

@@ -9,6 +9,7 @@ and the book of a batch job agree to the last fen.
     loaded = risk x experience x relativities x claims inflation + reinsurance
     net    = (loaded + fixed expense) / (1 - variable expense - commission - margin)
     net    = max(max(max(net, minimum) x price policy, minimum) x price test, minimum)
+    net    = max(net x (1 - discount of the bundle), minimum)
     price  = round(net x (1 + tax)), within renewal cap, cover cap and maximum
 
 The three caps bound the price that the customer pays, in whole rounding units, so that tax and rounding
@@ -51,6 +52,7 @@ StepName = Literal[
     "minimum_premium",
     "price_policy",
     "price_test",
+    "bundle",
     "renewal_cap",
     "cover_cap",
     "maximum_premium",
@@ -84,6 +86,8 @@ class PriceInputs:
         Relativity of own claims, millionths.
     price_policy, price_test
         Multipliers that the optimiser's policy and a price test chose, millionths.
+    bundle
+        Multiplier of the bundle in which the cover is sold, millionths; None outside of one.
     cover_minor
         What the cover pays at most, minor units; the plan's cover cap needs it.
     expiring_minor
@@ -97,6 +101,7 @@ class PriceInputs:
     price_test: Integers | None = None
     cover_minor: Integers | None = None
     expiring_minor: Integers = 0
+    bundle: Integers | None = None
 
     def check(self, plan: RatingPlan) -> None:
         """Refuse inputs that do not fit the plan: a step that is left out would change the price.
@@ -129,6 +134,7 @@ class PriceInputs:
             some(self.price_test),
             some(self.cover_minor),
             expiring[rows] if isinstance(expiring, np.ndarray) else expiring,
+            some(self.bundle),
         )
 
 
@@ -294,6 +300,7 @@ def _net(loaded: Integers, inputs: PriceInputs, terms: ChannelTerms) -> Totals:
     chosen: list[tuple[StepName, Integers | None]] = [
         ("price_policy", inputs.price_policy),
         ("price_test", inputs.price_test),
+        ("bundle", inputs.bundle),
     ]
     for name, multiplier in chosen:
         if multiplier is not None:
@@ -448,7 +455,7 @@ def offer_basis(inputs: PriceInputs, terms: ChannelTerms) -> OfferBasis:
         loaded = _loaded_columns(inputs, terms)[0][-1][1]
     else:
         loaded = _loaded_one(inputs, terms)[-1][1]
-    net = _net(loaded, replace(inputs, price_test=None), terms)[-1][1]
+    net = _net(loaded, replace(inputs, price_test=None, bundle=None), terms)[-1][1]
     lowest, highest = price_bounds(inputs, terms)
     new_lowest, new_highest = price_bounds(replace(inputs, expiring_minor=0), terms)
     return OfferBasis(

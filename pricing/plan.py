@@ -34,6 +34,7 @@ LARGEST_COVER_MINOR = 9_000_000_000_000
 DAYS_OF_A_YEAR = Decimal("365.25")
 Amount = Annotated[str, Field(pattern=r"^\d{1,12}(\.\d{1,3})?$")]
 Share = Annotated[str, Field(pattern=r"^0(\.\d{1,6})?$")]
+Discount = Annotated[str, Field(pattern=r"^0\.[0-4]\d{0,5}$")]
 Change = Annotated[str, Field(pattern=r"^\d(\.\d{1,6})?$")]
 
 
@@ -183,6 +184,8 @@ class RatingPlan(Frozen):
         Bounds of the price from the expiring premium and from what the cover pays.
     price_policy
         Policy of the optimiser that moves the price; absent: prices by cost alone.
+    bundles
+        By bundle, the discount of the cover when it is sold in it, share of the net premium.
     rounding, corridor
         How the price is rounded, and what is filed.
     """
@@ -209,6 +212,7 @@ class RatingPlan(Frozen):
     renewal_cap: RenewalCap | None = None
     cover_cap: CoverCap | None = None
     price_policy: PolicyFile | None = None
+    bundles: Annotated[dict[Name, Discount], Field(min_length=1)] | None = None
     rounding: Rounding
     corridor: Corridor
 
@@ -291,6 +295,11 @@ class RatingPlan(Frozen):
             )
         return found
 
+    def bundle_multiplier(self, bundle: str | None) -> int | None:
+        """Give what a bundle leaves of the net premium, millionths; None where it gives no discount."""
+        discount = None if bundle is None else (self.bundles or {}).get(bundle)
+        return None if discount is None else MILLION - millionths(discount)
+
     def is_effective(self, day: date) -> bool:
         """Say whether the plan is in force on a day."""
         return self.effective_from <= day < (self.effective_to or date.max)
@@ -369,6 +378,7 @@ _LATER_KEYS = (
     "renewal_cap",
     "cover_cap",
     "price_policy",
+    "bundles",
 )
 
 

@@ -16,6 +16,7 @@ from pricing.money import exponent, to_minor
 from pricing.promotion import Promotion
 from pricing.rules import Rule
 from pricing.score import ScoreScale
+from pricing.suitability import Need, WaitingDays, admission_rules, need_problems, underwriting_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -317,14 +318,18 @@ class Offer(Frozen):
         Need group, for example `health`; one product per need is offered first.
     one_in_force
         Whether a customer may hold only one at a time.
+    waiting_days
+        Days since the last cover of the product began within which it may not be bought anew.
     """
 
     need: Name
     one_in_force: bool = True
+    # Left out of the content where absent, so that files without it keep their hash.
+    waiting_days: WaitingDays | None = Field(default=None, exclude_if=lambda days: days is None)
 
 
 # Keys that came after models were trained: where they are absent, the hash is what it was.
-_LATER_KEYS = ("experience", "demand_only", "plan_only")
+_LATER_KEYS = ("experience", "demand_only", "plan_only", "suitability", "needs")
 
 
 class Product(Frozen):
@@ -353,6 +358,8 @@ class Product(Frozen):
     card: Card | None = None
     offer: Offer
     eligibility: tuple[Rule, ...] = ()
+    suitability: tuple[Rule, ...] = ()
+    needs: tuple[Need, ...] = ()
     underwriting: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
@@ -380,6 +387,9 @@ class Product(Frozen):
         self._check_plan_only()
         self._check_cover_fits_response()
         self._check_experience()
+        unmet = need_problems(self)
+        if unmet:
+            raise ValueError("; ".join(unmet))
         categories = {factor.name for factor in self.factors if isinstance(factor, CategoryFactor)}
         faults = self.models.glm.faults(set(names) - categories, categories, self.monotone)
         if faults:
@@ -442,6 +452,16 @@ class Product(Frozen):
         """The content as text, whatever the layout of the file."""
         unused = {name for name in _LATER_KEYS if not getattr(self, name)}
         return self.model_dump_json(exclude=unused)
+
+    @cached_property
+    def admission(self) -> tuple[Rule, ...]:
+        """Rules that say who may buy: eligibility, suitability, needs, covers already bought, scene."""
+        return admission_rules(self)
+
+    @cached_property
+    def quote_rules(self) -> tuple[Rule, ...]:
+        """Rules that are decided in a quote: `admission`, then underwriting."""
+        return self.admission + underwriting_rules(self)
 
     @property
     def cover_amount(self) -> str:

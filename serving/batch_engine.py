@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from models.bundle import PREMIUM
 from pricing.errors import UnknownChannelError
 from pricing.ladder import LARGEST_EXPIRING_MINOR, STEP_NAMES, build_ladders, settle
+from serving.batch_facts import bad_answers
 from serving.batch_inputs import batch_inputs
 from serving.engine import refusal
 from serving.experience import class_encoding, relativities_of
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
 
-FACT_COLUMNS = (
-    "customer.age",
-    "customer.owns_shop",
-    "customer.region",
-    "customer.city_tier",
-    "customer.tenure_days",
-)
 STATUS = ("quoted", "referred", "declined", "refused")
 PRICE_SCHEMA = pa.schema(
     [
@@ -94,6 +88,8 @@ def decide_batch(
     premium = np.where(scored, scores.fill_null(np.nan).to_numpy(zero_copy_only=False), np.nan)
     experience = relativities_of(service, batch, scored_batch)
     inputs = batch_inputs(service.product, service.plan, batch, premium, sales, experience)
+    if customers is not None and sales.bundles is not None:  # a bundle takes no part in price tests
+        customers = pc.if_else(pc.is_null(sales.bundles), customers, pa.scalar(None, customers.type))
     rated = None if service.policy is None else rated_frame(service.product, batch)
     rows = _rows_by_outlet(sales, scored)
     columns, refused = _price(service, inputs, rows, rated, shares, customers)
@@ -179,6 +175,9 @@ def _mark_refused(
         for row in np.flatnonzero(marked).tolist():
             codes[row].append(fault)
         refused |= marked
+    for row, fault in bad_answers(service.product, batch):
+        codes[row].append(fault)
+        refused[row] = True
     status[refused] = STATUS.index("refused")
     return ~refused
 
@@ -201,7 +200,7 @@ def _apply_rules(
     status: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     declined = np.zeros(batch.num_rows, dtype=bool)
-    for rule in (*product.eligibility, *product.underwriting):
+    for rule in product.quote_rules:
         failed = readable & ~_holds(product, rule, batch)
         for row in np.flatnonzero(failed).tolist():
             codes[row].append(rule.code)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pricing.factors import NumberFactor
 from pricing.ladder import PriceInputs
 from pricing.money import exponent
+from pricing.relativities import MILLION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,16 +37,27 @@ class Sales:
         Through whom, by row; no sub-channels where None.
     expiring
         Price of the cover that is renewed, minor units; null for new business, all of which it is where None.
+    bundles
+        Bundle in which each is sold; null or None outside of one.
     """
 
     channels: Sequence[str | None]
     sub_channels: Sequence[str | None] | None = None
     expiring: pa.Array | None = None
+    bundles: pa.Array | None = None
 
     @property
     def outlets(self) -> list[tuple[str | None, str | None]]:
         """Channel and sub-channel of each row."""
         return list(zip(self.channels, self.sub_channels or [None] * len(self.channels), strict=True))
+
+    def bundle_multipliers(self, plan: RatingPlan) -> NDArray[np.int64] | None:
+        """Give what bundles leave of the net premiums, millionths; None where there are none."""
+        if self.bundles is None or plan.bundles is None:
+            return None
+        names = self.bundles.to_pylist()
+        left = {name: plan.bundle_multiplier(name) or MILLION for name in set(names)}
+        return np.array([left[name] for name in names], dtype=np.int64)
 
     @property
     def expiring_minor(self) -> NDArray[np.int64] | int:
@@ -96,6 +108,7 @@ def batch_inputs(
         experience=experience,
         cover_minor=cover,
         expiring_minor=sales.expiring_minor,
+        bundle=sales.bundle_multipliers(plan),
     )
 
 

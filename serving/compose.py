@@ -9,6 +9,7 @@ from models.errors import ArtifactError, DemandError, PlanStateError, PriceTestE
 from models.history_rules import check_history
 from models.registry import Registry
 from models.segments import read_segments
+from pricing.bundles import read_bundles
 from pricing.errors import BookError, DefinitionError, PlanNotEffectiveError, nearest
 from pricing.plan import plan_on, read_plan
 from pricing.product import Product, read_product
@@ -248,6 +249,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         signer=Signer(settings.signing, clock()),
         clock=clock,
         loader=loader,
+        bundles=read_bundles(settings.bundles),
     )
     service.forget_known()
     return service

@@ -89,11 +89,14 @@ class Sale:
         Through whom, as the plan names them.
     expiring_minor
         Price of the cover that is renewed, minor units; 0 for new business.
+    bundle
+        Bundle in which it is sold; such a sale takes no part in price tests.
     """
 
     channel: str
     sub_channel: str | None = None
     expiring_minor: int = 0
+    bundle: str | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,9 @@ def decide(
     mark("score")
     inputs = price_inputs(service, risk, scored, sale, own)
     outlet = (sale.channel, sale.sub_channel)
-    inputs, offer = offer_one(service.plan, service.policy, inputs, outlet, risk, tested)
+    inputs, offer = offer_one(
+        service.plan, service.policy, inputs, outlet, risk, None if sale.bundle else tested
+    )
     try:
         ladder = build_ladder(inputs, service.plan, sale.channel, sale.sub_channel)
         mark("ladder")
@@ -201,15 +206,16 @@ def price_inputs(
         experience=relativity_of(service, risk, own, scored),
         cover_minor=plan.cover_of(service.product, risk),
         expiring_minor=sale.expiring_minor,
+        bundle=plan.bundle_multiplier(sale.bundle),
     )
 
 
 def rule_outcomes(
     product: Product, risk: Mapping[str, FactorValue], profile: Mapping[str, Value], facts: Mapping[str, Fact]
 ) -> tuple[Outcome, ...]:
-    """Apply eligibility and underwriting rules to everything that is known."""
+    """Apply the rules of who may buy, then underwriting, to everything that is known."""
     known: dict[str, Fact] = {**facts, **profile, **risk}
-    return failed_rules((*product.eligibility, *product.underwriting), known)
+    return failed_rules(product.quote_rules, known)
 
 
 def refusal(kind: str) -> Outcome:

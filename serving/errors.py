@@ -3,6 +3,9 @@
 ServingError
 ├── UnknownProductError      no such product is in service
 ├── NotInServiceError        nobody has put a model or a rating plan of the product into service
+├── UnknownBundleError       no such bundle is in service
+├── BundleMembersError       a request names other members than the bundle has
+├── MemberError              a member of a bundle cannot be priced as it stands; holds the error
 ├── UnknownQuoteError        no quote has this id
 ├── StepConflictError        another step has taken a quote on in the meantime
 ├── ReplyConflictError       a request under this idempotency key has been answered already
@@ -57,6 +60,43 @@ class UnknownProductError(ServingError):
 
 class NotInServiceError(ServingError):
     """Nobody has put a model or a rating plan of the product into service, or both were taken out."""
+
+
+class UnknownBundleError(ServingError):
+    """No such bundle is in service."""
+
+    def __init__(self, bundle: str, known: Iterable[str], products: Iterable[str]) -> None:
+        self.bundle = bundle
+        self.known = tuple(sorted(known))
+        super().__init__(
+            f"bundle {bundle!r} is not in service; allowed: {', '.join(self.known) or 'none'}. Hint: all its "
+            f"members must be; in service are {', '.join(sorted(products)) or 'none'}"
+        )
+
+
+class BundleMembersError(ServingError):
+    """A request names other members than the bundle has."""
+
+    def __init__(self, bundle: str, given: Iterable[str], members: Iterable[str]) -> None:
+        self.given, self.members = tuple(given), tuple(members)
+        super().__init__(
+            f"members {', '.join(self.given) or 'none'} are not those of {bundle!r}; "
+            f"allowed: exactly {', '.join(self.members)}"
+        )
+
+
+class MemberError(ServingError):
+    """A member of a bundle cannot be priced as it stands.
+
+    Attributes
+    ----------
+    product, error
+        Which, and why.
+    """
+
+    def __init__(self, product: str, error: Exception) -> None:
+        self.product, self.error = product, error
+        super().__init__(f"{product}: {error}")
 
 
 class UnknownQuoteError(ServingError):

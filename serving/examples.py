@@ -47,6 +47,20 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "order": {"summary": "A cover of one order", "value": FREIGHT},
         "annual": {"summary": "An annual cover", "value": MOTOR},
     },
+    "create_bundle": _one(
+        "Two products as one offer",
+        {
+            "bundle": "journey",
+            "channel": "direct",
+            "customer_id": 1,
+            "members": {
+                "motor": {"risk": MOTOR["risk"]},
+                "flight_delay": {
+                    "risk": {"month": 6, "departure_hour": 9, "airline": "A1", "distance_km": 900.0}
+                },
+            },
+        },
+    ),
     "draft_quote": _one("What is known so far", {**MOTOR, "risk": {"driver_age": 35}}),
     "preview_quote": _one("A premium to look at", MOTOR),
     "compare_quotes": _one(

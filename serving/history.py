@@ -10,12 +10,14 @@ import contextlib
 import os
 import sqlite3
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from features.history import KNOWN as KNOWN_COLUMN
 from features.partials import event_time, is_event, known_time
+from features.spec import DAY_US
 from models.fitted_store import copy_fitted, create_fitted, erase_fitted, read_fitted_features
 from serving import packed
 from serving.clock import EPOCH, to_micros
@@ -66,6 +68,8 @@ class CustomerFacts:
         Those, and the products whose cover is still to begin.
     had
         All products ever bought.
+    begun_us
+        When the last cover of each product began or begins, microseconds since 1970, UTC.
     """
 
     customer_id: int
@@ -77,6 +81,12 @@ class CustomerFacts:
     held: frozenset[str]
     bought: frozenset[str] = frozenset()
     had: frozenset[str] = frozenset()
+    begun_us: Mapping[str, int] = field(default_factory=dict)
+
+    def days_since(self, as_of: datetime) -> dict[str, int]:
+        """Give whole days since the last cover of each product began; below 0 when it is still to begin."""
+        now_us = to_micros(as_of)
+        return {product: (now_us - begun) // DAY_US for product, begun in self.begun_us.items()}
 
     def as_facts(self, as_of: datetime) -> dict[str, float | str | bool | None]:
         """Give the facts that rules speak of, by field name."""
@@ -390,6 +400,7 @@ class HistoryStore:
             held=frozenset(product for product, begun, ended in terms if begun <= now_us < ended),
             bought=frozenset(product for product, _, ended in terms if ended > now_us),
             had=frozenset(product for product, _, _ in terms),
+            begun_us={product: begun for product, begun, _ in sorted(terms, key=itemgetter(1))},
         )
 
     def _terms(self, customer_id: int) -> list[tuple[str, int, int]]:

@@ -15,6 +15,7 @@ from pricing.errors import CorridorError, RiskError, UnknownChannelError
 from pricing.ladder import Step as LadderStep
 from pricing.quote_states import State, current, moved
 from serving import views
+from serving.bundles import together
 from serving.errors import DecisionError, MissingEntityError, PriceMismatchError, UnknownQuoteError
 from serving.http.exchange import note_quote
 from serving.problems import PROBLEMS
@@ -220,7 +221,17 @@ class QuoteLife:
         price = life.answer["price"]["minor"]
         if price != asked.price_minor:
             raise PriceMismatchError(asked.price_minor, price)
-        return self._moved(life, state, caller, None, {}, {"accepted_price_minor": price})
+        deed = self._moved(life, state, caller, None, {}, {"accepted_price_minor": price})
+        others = [other for other in together(life.record.body) if other != quote_id]
+        steps = [await self._accepted_too(other, caller) for other in others]
+        return replace(deed, write=Write(steps=(*deed.write.steps, *steps))) if steps else deed
+
+    async def _accepted_too(self, quote_id: str, caller: Caller) -> Step:
+        """Accept another quote of the same bundle; when it cannot be, none of them is."""
+        life = await self.load(quote_id, caller)
+        state = moved(life.state, "accept")
+        changes = {"accepted_price_minor": life.answer["price"]["minor"]}
+        return self._step(life, state, caller, None, {"changes": changes})
 
     async def decline(self, quote_id: str, asked: DeclineRequest, caller: Caller) -> Deed:
         """Record that the customer does not want it.

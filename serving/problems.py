@@ -12,16 +12,19 @@ from starlette.exceptions import HTTPException
 from models.errors import FittedMissingError
 from pricing.errors import (
     CorridorError,
+    NeedsError,
     PlanNotEffectiveError,
     QuoteStateError,
     RiskError,
     UnknownChannelError,
 )
 from serving.errors import (
+    BundleMembersError,
     CursorError,
     DecisionError,
     ExpandError,
     InFlightError,
+    MemberError,
     MissingEntityError,
     NotAllowedError,
     PriceMismatchError,
@@ -29,6 +32,7 @@ from serving.errors import (
     ReplyConflictError,
     StepConflictError,
     StoreError,
+    UnknownBundleError,
     UnknownCustomerError,
     UnknownProductError,
     UnknownPurposeError,
@@ -47,10 +51,11 @@ MEDIA_TYPE = "application/problem+json"
 BASE = "https://premia.example/problems/"
 
 
-def _risk_items(error: RiskError) -> list[ProblemItem]:
+def _risk_items(error: RiskError | NeedsError) -> list[ProblemItem]:
+    part = "needs" if isinstance(error, NeedsError) else "risk"
     return [
         ProblemItem(
-            pointer=f"/risk/{_escape(item.field)}",
+            pointer=f"/{part}/{_escape(item.field)}",
             code=item.code,
             detail=str(item),
             value=jsonable_encoder(item.value),
@@ -135,6 +140,36 @@ def _corridor_items(error: CorridorError) -> list[ProblemItem]:
     ]
 
 
+def _bundle_items(error: UnknownBundleError) -> list[ProblemItem]:
+    allowed = "one of " + ", ".join(error.known) if error.known else "none"
+    return [
+        ProblemItem(pointer="/bundle", code="unknown", detail=str(error), value=error.bundle, allowed=allowed)
+    ]
+
+
+def _bundle_members_items(error: BundleMembersError) -> list[ProblemItem]:
+    return [
+        ProblemItem(
+            pointer="/members",
+            code="members",
+            detail=str(error),
+            value=list(error.given),
+            allowed=", ".join(error.members),
+        )
+    ]
+
+
+def _member_items(error: MemberError) -> list[ProblemItem]:
+    """Point into the member; the customer and the channel are those of the whole request."""
+    whole = ("/customer_id", "/seller_id", "/channel")
+    items = PROBLEMS[type(error.error)][3](error.error)
+    member = f"/members/{_escape(error.product)}"
+    return [
+        item if item.pointer in whole else item.model_copy(update={"pointer": member + item.pointer})
+        for item in items
+    ]
+
+
 def _no_items(_error: Exception) -> list[ProblemItem]:
     return []
 
@@ -142,6 +177,7 @@ def _no_items(_error: Exception) -> list[ProblemItem]:
 # error -> (status, type, title, items)
 PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[ProblemItem]]]] = {
     RiskError: (422, "risk-not-usable", "The risk cannot be priced as described", _risk_items),
+    NeedsError: (422, "needs-not-usable", "An answer on needs cannot be used", _risk_items),
     UnknownChannelError: (422, "unknown-channel", "The channel is not in the rating plan", _channel_items),
     UnknownProductError: (422, "unknown-product", "The product is not in service", _product_items),
     UnknownPurposeError: (404, "unknown-purpose", "No feature is used for this purpose", _no_items),
@@ -151,6 +187,9 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
         "No feature is used for this purpose",
         _purpose_items,
     ),
+    UnknownBundleError: (422, "unknown-bundle", "The bundle is not in service", _bundle_items),
+    BundleMembersError: (422, "bundle-members", "These are not its members", _bundle_members_items),
+    MemberError: (422, "bundle-member", "A member cannot be priced as described", _member_items),
     MissingEntityError: (
         422,
         "missing-entity",

@@ -153,7 +153,7 @@ def _rules(
     if "facts" in body:
         return rule_outcomes(product, risk, quote.profile, body["facts"])
     given = {outcome.code for outcome in quote.outcomes}
-    rules = (*product.eligibility, *product.underwriting)
+    rules = product.quote_rules
     return tuple(Outcome(rule.code, rule.effect, rule.message) for rule in rules if rule.code in given)
 
 
@@ -167,7 +167,8 @@ def _inputs(
     """Gather the inputs of the price: worked out anew, but for multipliers that were chosen at the time."""
     chosen = body.get("price_inputs") or {}
     own = OwnHistory(**body["own"]) if body.get("own") else None
-    sale = Sale(quote.channel, quote.sub_channel, quote.expiring_premium_minor or 0)
+    bundle = (body.get("bundle") or {}).get("code")
+    sale = Sale(quote.channel, quote.sub_channel, quote.expiring_premium_minor or 0, bundle)
     return replace(
         price_inputs(service, risk, scored, sale, own),
         price_policy=chosen.get("price_policy"),
@@ -184,6 +185,7 @@ def _input_lines(body: Mapping[str, Any], inputs: PriceInputs) -> list[Line]:
         "relativities": "relativities, millionths",
         "price_policy": "price policy, millionths",
         "price_test": "price test, millionths",
+        "bundle": "bundle, millionths",
         "cover_minor": "cover amount",
         "expiring_minor": "expiring premium",
     }
@@ -191,8 +193,8 @@ def _input_lines(body: Mapping[str, Any], inputs: PriceInputs) -> list[Line]:
     for key, name in names.items():
         value = getattr(inputs, key)
         found = list(value) if isinstance(value, tuple) else value
-        if found or stored[key]:
-            lines.append(Line(name, stored[key], found))
+        if found or stored.get(key):  # older quotes lack later keys
+            lines.append(Line(name, stored.get(key), found))
     return lines
 
 

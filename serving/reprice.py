@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.manifest import read_manifest
-from data.store import open_writer, scan_batches, sql_text
+from data.store import open_writer, scan_batches
 from models.fitted import purposes_of
 from models.own_history import own_sums, read_own_claims, read_terms
 from models.training_table import attach_profiles
-from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
+from serving.batch_engine import PRICE_SCHEMA, decide_batch
+from serving.batch_facts import customer_facts, row_facts
 from serving.batch_inputs import Sales
 from serving.clock import to_micros
 from serving.errors import PortfolioError
@@ -130,7 +131,8 @@ def reprice(
     portfolio
         Parquet file (or folder of a table): `product`, `channel`, the rating factors, `customer_id` and
         `seller_id` where history is priced, `sub_channel` where the plan has some, `premium_minor` (null for
-        new business) where it caps the change at renewal; `policy_id` and `premium_minor` are carried along.
+        new business) where it caps the change at renewal, `bundle` where covers are sold in one;
+        `policy_id` and `premium_minor` are carried along.
     out
         Folder of the result. A result that is already there is replaced in one step, by a whole one.
     services
@@ -301,7 +303,7 @@ def read_histories(
 ) -> pa.Table:
     """Read what models and rules need to know of each row of one product, in the order of the portfolio."""
     labels = _labels(portfolio, service, spec, schema, as_of)
-    facts = _facts(con, labels["customer_id"], as_of)
+    facts = customer_facts(con, service.product, labels["customer_id"], as_of)
     profile = service.product.profile.model_copy(
         update={"customer": "customer_id", "seller": "seller_id", "as_of": "as_of"}
     )
@@ -383,33 +385,6 @@ def _labels(
     return labels.append_column("as_of", pa.array(np.full(size, np.datetime64(as_of, "us"))))
 
 
-def _facts(con: duckdb.DuckDBPyConnection, customers: pa.ChunkedArray, as_of: datetime) -> pa.Table:
-    """Facts that rules speak of, as `CustomerFacts.as_facts` gives them, in the order of the customers."""
-    views = con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
-    if ("customers",) not in views:
-        return pa.table({name: pa.nulls(len(customers)) for name in FACT_COLUMNS})
-    con.register("reprice_rows", pa.table({"n": np.arange(len(customers)), "customer_id": customers}))
-    moment = f"CAST({sql_text(as_of.isoformat())} AS TIMESTAMP)"
-    query = f"""
-        SELECT CASE WHEN birth_date IS NULL THEN NULL ELSE CAST(
-                   date_part('year', {moment}) - date_part('year', birth_date)
-                   - CASE WHEN date_part('month', {moment}) * 100 + date_part('day', {moment})
-                            < date_part('month', birth_date) * 100 + date_part('day', birth_date)
-                          THEN 1 ELSE 0 END AS BIGINT) END AS "customer.age",
-               CASE WHEN c.customer_id IS NULL THEN NULL ELSE owned_seller_id IS NOT NULL END
-                   AS "customer.owns_shop",
-               region AS "customer.region",
-               CAST(city_tier AS BIGINT) AS "customer.city_tier",
-               CAST(floor((epoch_us({moment}) - epoch_us(registered_at)) / 86400000000) AS BIGINT)
-                   AS "customer.tenure_days"
-        FROM reprice_rows r LEFT JOIN customers c USING (customer_id) ORDER BY r.n
-    """  # noqa: S608 - the only text from outside is the time, quoted
-    try:
-        return con.sql(query).to_arrow_table()
-    finally:
-        con.unregister("reprice_rows")
-
-
 def price_batches(
     portfolio: Path,
     services: Mapping[str, InService],
@@ -467,13 +442,17 @@ def sales_of(service: InService, own: pa.RecordBatch) -> Sales:
         own.column("channel").to_pylist(),
         own.column("sub_channel").to_pylist() if "sub_channel" in names else None,
         pc.cast(own.column("premium_minor"), pa.int64()) if service.plan.renewal_cap is not None else None,
+        own.column("bundle") if "bundle" in names else None,
     )
 
 
 def _risks(service: InService, own: pa.RecordBatch, history: pa.Table) -> pa.RecordBatch:
     columns = {factor.name: own.column(factor.name) for factor in service.product.factors}
-    for name in history.schema.names:
-        columns[name] = history[name].combine_chunks() if history.num_rows else pa.nulls(0)
+    known = {
+        name: history[name].combine_chunks() if history.num_rows else pa.nulls(0)
+        for name in history.schema.names
+    }
+    columns |= row_facts(service.product, own, known)
     arrays = [c.chunk(0) if isinstance(c, pa.ChunkedArray) else c for c in columns.values()]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 

@@ -19,11 +19,12 @@ from serving.access.caller import (  # noqa: TC001 - FastAPI reads annotations a
     QuoteWriter,
 )
 from serving.answers import parts, visible
+from serving.bundles import price_bundle
 from serving.examples import REQUESTS
 from serving.life_cycle import QuoteLife  # noqa: TC001 - likewise
 from serving.repeats import Asked, Repeats, digest_of
 from serving.service import QuoteService  # noqa: TC001 - likewise
-from serving.wire import Certificate, Problem, QuoteAnswer, QuoteRequest
+from serving.wire import BundleQuote, BundleRequest, Certificate, Problem, QuoteAnswer, QuoteRequest
 from serving.wire_quotes import (
     AcceptRequest,
     BatchAnswers,
@@ -178,6 +179,27 @@ QuoteId = Annotated[str, Path(max_length=64)]
 async def create_quote(body: QuoteRequest, call: Writing, who: QuoteWriter) -> Response:
     """Price a risk; the quote is stored before it is answered."""
     return await call.do(who, lambda: call.life.create(body, who))
+
+
+@router.post(
+    "/v1/quotes:bundle",
+    status_code=201,
+    response_model=BundleQuote,
+    responses=refusals(409),
+    openapi_extra=example("create_bundle"),
+)
+async def create_bundle(body: BundleRequest, call: Writing, who: QuoteWriter) -> Response:
+    """Price products that are sold together as one offer; all quotes are stored before it is answered."""
+
+    async def work() -> Deed:
+        return price_bundle(call.service, body, who)
+
+    shown = parts(who, call.expand)
+
+    def show(answer: Mapping[str, Any]) -> bytes:
+        return encode({**answer, "quotes": [visible(quote, who, shown) for quote in answer["quotes"]]})
+
+    return await call.do(who, work, show)
 
 
 @router.post(

@@ -7,9 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from models.recommend import Excluded, Ranking, exclusion_codes, rank, rank_general, rank_personal
+from models.recommend import UNLIKELY, Excluded, Ranking, exclusion_codes, rank, rank_general, rank_personal
 from pricing.factors import read_risk
+from pricing.suitability import cover_facts, read_needs
 from serving import views
+from serving.bundles import bundle_offers
 from serving.engine import Sale, decide
 from serving.errors import (
     MissingEntityError,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from models.segments import Segmentation
+    from pricing.bundles import Bundle
     from pricing.experience import OwnHistory
     from pricing.factors import FactorValue
     from pricing.product import Product
@@ -89,6 +92,8 @@ class QuoteService:
         Feature definitions, events since the snapshot, record store, signatures, and the time.
     loader
         Where later generations come from; None when there will be no other.
+    bundles
+        What is sold together, by code.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class QuoteService:
         signer: Signer,
         clock: Clock,
         loader: Loader | None = None,
+        bundles: Mapping[str, Bundle] | None = None,
     ) -> None:
         self.generation = generation
         self.loader = loader
@@ -112,6 +118,13 @@ class QuoteService:
         self.records = records
         self.signer = signer
         self.clock = clock
+        self._bundles = dict(bundles or {})
+
+    @property
+    def bundles(self) -> dict[str, Bundle]:
+        """What is sold together, by code: bundles all of whose members are in service."""
+        on_offer = {code: one.product for code, one in self.products.items()}
+        return {code: one for code, one in self._bundles.items() if not one.problems(on_offer)}
 
     @property
     def products(self) -> Mapping[str, InService]:
@@ -140,8 +153,10 @@ class QuoteService:
         await self.records.commit(Write(quotes=(priced.record,)))
         return priced.answer
 
-    def price(self, request: QuoteRequest, *, sign: bool = True) -> Priced:
+    def price(self, request: QuoteRequest, *, sign: bool = True, bundle: str | None = None) -> Priced:
         """Price a risk; nothing is stored. What nobody is to hold the service to is not signed.
+
+        A member of a bundle is priced at its discount.
 
         Raises
         ------
@@ -156,8 +171,8 @@ class QuoteService:
         mark("read-risk")
         withdrawn = self._withdrawn(request.customer_id) | self._withdrawn_now(request.withdrawn_purposes)
         profile = self._profile(generation, request, risk, now, withdrawn)
-        facts, known = _facts(generation, request.customer_id, now)
-        sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0)
+        facts, known = _facts(generation, request, service.product, now)
+        sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0, bundle)
         own, unseen = self._own(generation, request, now, withdrawn)
         tested = _tested(generation, service, request.customer_id, now)
         mark("profile")
@@ -286,7 +301,16 @@ class QuoteService:
             ranking = _rank_general(generation, request, facts, now)
         model = generation.snapshot.propensities if personal else None
         return views.recommendations_view(
-            request.customer_id, ranking, now, personal=personal, model=model.checksum if model else None
+            request.customer_id,
+            ranking,
+            now,
+            personal=personal,
+            model=model.checksum if model else None,
+            bundles=bundle_offers(
+                self.bundles,
+                _on_offer(generation),
+                [item.product for item in ranking.excluded if item.codes != (UNLIKELY,)],
+            ),
         )
 
     def _rank_personal(
@@ -298,10 +322,19 @@ class QuoteService:
         withdrawn: Set[str],
     ) -> Ranking:
         snapshot = generation.snapshot
-        products, known = _on_offer(generation), facts.as_facts(now)
+        products, since = _on_offer(generation), facts.days_since(now)
+        known = facts.as_facts(now) | read_needs(products, request.needs)
         model = snapshot.propensities
         if model is None:  # until `premia propensity` has run, by age and city
-            return rank(known, facts.bought, products, snapshot.rates, request.k, scene=request.scene)
+            return rank(
+                known,
+                facts.bought,
+                products,
+                snapshot.rates,
+                request.k,
+                scene=request.scene,
+                since=since,
+            )
         features = snapshot.offers.read({"customer_id": request.customer_id}, now, withdrawn)
         return rank_personal(
             model,
@@ -313,6 +346,7 @@ class QuoteService:
             facts.had,
             request.k,
             scene=request.scene,
+            since=since,
         )
 
     def list_products(self) -> list[ProductInfo]:
@@ -402,10 +436,20 @@ def _in_service(generation: Generation, product: str) -> InService:
 
 
 def _facts(
-    generation: Generation, customer_id: int | None, now: datetime
+    generation: Generation, request: QuoteRequest, product: Product, now: datetime
 ) -> tuple[dict[str, float | str | bool | None], bool]:
-    facts = None if customer_id is None else generation.snapshot.history.facts(customer_id, now)
-    return ({}, False) if facts is None else (facts.as_facts(now), True)
+    """Give the facts that rules speak of, and whether the customer is known.
+
+    What renews a cover is not held back by that cover; and a quote is asked within its scene.
+    """
+    answers, customer = read_needs([product], request.needs), request.customer_id
+    facts = None if customer is None else generation.snapshot.history.facts(customer, now)
+    if facts is None:
+        return answers, False
+    if request.expiring_premium_minor is not None:
+        return facts.as_facts(now) | answers, True
+    covers = cover_facts(product, facts.bought, facts.days_since(now), scene=product.cover.per)
+    return facts.as_facts(now) | answers | covers, True
 
 
 def _tested(
@@ -423,8 +467,9 @@ def _on_offer(generation: Generation) -> list[Product]:
 def _rank_general(
     generation: Generation, request: RecommendationRequest, facts: CustomerFacts, now: datetime
 ) -> Ranking:
-    known, products = facts.as_facts(now), _on_offer(generation)
-    codes = {one.code: exclusion_codes(one, known, facts.bought, request.scene) for one in products}
+    products, since = _on_offer(generation), facts.days_since(now)
+    known = facts.as_facts(now) | read_needs(products, request.needs)
+    codes = {one.code: exclusion_codes(one, known, facts.bought, request.scene, since) for one in products}
     allowed = [product for product in products if not codes[product.code]]
     excluded = [Excluded(code, found) for code, found in codes.items() if found]
     return rank_general(allowed, excluded, generation.snapshot.rates, request.k)

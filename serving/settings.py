@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     )
     products: Path = Field(REFERENCE / "products", description="Folder of the product files.")
     plans: Path = Field(REFERENCE / "plans", description="Folder of the rating plans.")
+    bundles: Path = Field(REFERENCE / "bundles", description="Folder of the bundles.")
     experiments: Path = Field(REFERENCE / "experiments", description="Folder of the price tests.")
     host: str = Field("127.0.0.1", description="Address on which the service listens.")
     port: int = Field(8000, ge=0, le=65535, description="Port on which the service listens.")

@@ -25,6 +25,7 @@ STEP_LABELS: dict[StepName, Text] = {
     "minimum_premium": Text(en="Up to the minimum premium", zh="补足最低保费"),
     "price_policy": Text(en="Price policy", zh="定价策略"),
     "price_test": Text(en="Price test", zh="价格测试"),
+    "bundle": Text(en="Bundle discount", zh="组合投保优惠"),
     "renewal_cap": Text(en="Change at renewal held to the cap", zh="续保调价上下限"),
     "cover_cap": Text(en="Held to the share of the cover amount", zh="保费占保额上限"),
     "maximum_premium": Text(en="Down to the maximum premium", zh="降至最高保费"),

@@ -24,6 +24,7 @@ from serving.texts import (
     table_text,
 )
 from serving.wire import (
+    BundleOffer,
     Certificate,
     CustomerScore,
     CustomerSegment,
@@ -32,6 +33,8 @@ from serving.wire import (
     LadderStep,
     LocalText,
     MoneyAmount,
+    NeedAnswer,
+    NeedInfo,
     Offer,
     ProductInfo,
     ProfileFeature,
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from pricing.plan import ChannelTerms, RatingPlan
     from pricing.product import Product
     from pricing.rules import Fact, Outcome
+    from pricing.suitability import Need
     from serving.engine import Decision, InService
     from serving.history import CustomerFacts
     from serving.scores import StoredScore
@@ -325,7 +329,13 @@ def profile_view(
 
 
 def recommendations_view(
-    customer_id: int, ranking: Ranking, as_of: datetime, *, personal: bool, model: str | None
+    customer_id: int,
+    ranking: Ranking,
+    as_of: datetime,
+    *,
+    personal: bool,
+    model: str | None,
+    bundles: Sequence[BundleOffer] = (),
 ) -> Recommendations:
     """Show ranked offers and what was left out."""
     return Recommendations(
@@ -343,6 +353,7 @@ def recommendations_view(
             )
             for offer in ranking.offers
         ],
+        bundles=list(bundles),
         excluded=[Excluded(product=item.product, codes=list(item.codes)) for item in ranking.excluded],
     )
 
@@ -359,6 +370,7 @@ def product_view(service: InService, needs: Iterable[str]) -> ProductInfo:
         cover=product.cover.model_dump(mode="json", exclude_none=True),
         needs=[name for name in needs if name not in factors],
         factors=[_factor(factor) for factor in product.factors],
+        questions=[_question(need) for need in product.needs],
         channels=sorted(service.plan.commission),
         sub_channels={
             channel: sorted(own)
@@ -367,6 +379,18 @@ def product_view(service: InService, needs: Iterable[str]) -> ProductInfo:
         },
         plan=service.plan.code,
         model_version=service.model_version,
+    )
+
+
+def _question(need: Need) -> NeedInfo:
+    return NeedInfo(
+        code=need.code,
+        text=local(need.text),
+        type=need.type,
+        answers=[NeedAnswer(code=answer.code, text=local(answer.text)) for answer in need.answers],
+        minimum=need.minimum,
+        maximum=need.maximum,
+        required=need.required,
     )
 
 

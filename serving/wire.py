@@ -42,6 +42,8 @@ RiskValue = Annotated[
     bool | int | float | str | None, Field(union_mode="left_to_right"), BeforeValidator(_scalar)
 ]
 FactorName = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_text)]
+Answers = Annotated[dict[FactorName, RiskValue], Field(max_length=MOST_CONTEXT)]
+ANSWERS = "Answers to the product's questions on needs, by code: GET /v1/products."
 Identity = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Code = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -85,6 +87,7 @@ class QuoteRequest(Wire):
     supersedes: Code | None = Field(
         None, description="Id of an earlier quote, not accepted, that this one takes the place of."
     )
+    needs: Answers = Field(default_factory=dict, description=ANSWERS, examples=[{"treatment_planned": False}])
     context: Annotated[dict[FactorName, RiskValue], Field(max_length=MOST_CONTEXT)] = Field(
         default_factory=dict,
         description="What else the channel knows, such as device or campaign: stored with the quote, never "
@@ -190,6 +193,9 @@ class QuoteBase(Wire):
     """What every quote says."""
 
     quote_id: str
+    bundle_id: str | None = Field(
+        None, description="Of a bundle: who accepts one quote with this id accepts all of them."
+    )
     status: Literal["draft", "quoted", "referred", "declined", "accepted", "expired", "revoked", "superseded"]
     product: str
     channel: str
@@ -238,6 +244,53 @@ class QuoteAnswer(QuoteBase):
     ladder: list[LadderStep] | None
     reasons: list[Reason] | None
     versions: Versions | None
+
+
+class BundleMember(Wire):
+    """What one product of a bundle is priced from."""
+
+    sub_channel: Code | None = None
+    risk: dict[FactorName, RiskValue] = Field(default_factory=dict, description="Rating factors by name.")
+    needs: Answers = Field(default_factory=dict, description=ANSWERS)
+
+
+class BundleRequest(Wire):
+    """Ask for the price of products that are sold together."""
+
+    bundle: Code = Field(description="Code of the bundle, see `bundles` of recommendations.")
+    channel: Code
+    customer_id: Identity
+    seller_id: Identity | None = None
+    withdrawn_purposes: list[Code] = Field(default_factory=list)
+    members: Annotated[dict[Code, BundleMember], Field(max_length=6)] = Field(
+        description="By product, each member of the bundle.",
+        examples=[{"motor": {"risk": {"driver_age": 35}}, "accident": {"risk": {"age": 35}}}],
+    )
+    context: Annotated[dict[FactorName, RiskValue], Field(max_length=MOST_CONTEXT)] = Field(
+        default_factory=dict
+    )
+
+
+class BundleQuote(Wire):
+    """Quotes of products that are sold together, as one offer."""
+
+    bundle: str
+    bundle_id: str | None = Field(
+        description="None where a member has no price: the quotes then stand each by itself, undiscounted."
+    )
+    name: LocalText
+    status: Literal["quoted", "referred", "declined"]
+    price: MoneyAmount | None = Field(description="Sum of the prices of the members, to the minor unit.")
+    expires_at: datetime
+    quotes: list[QuoteAnswer]
+
+
+class BundleOffer(Wire):
+    """A bundle all of whose members the customer may buy."""
+
+    bundle: str
+    name: LocalText
+    members: list[str]
 
 
 class ProfileFeature(Wire):
@@ -301,6 +354,9 @@ class RecommendationRequest(Wire):
     scene: Literal["order", "trip"] | None = Field(
         None, description="The purchase in which it is asked; annual covers are always considered."
     )
+    needs: Answers = Field(
+        default_factory=dict, description="Answers to the questions of any products in service, by code."
+    )
     personalised: bool = Field(
         True, description="False for an order in which nothing personal counts beyond who may buy what."
     )
@@ -333,6 +389,9 @@ class Recommendations(Wire):
     model: str | None = Field(description="Checksum of the propensities that ranked; None without any.")
     notice: LocalText
     offers: list[Offer]
+    bundles: list[BundleOffer] = Field(
+        default_factory=list, description="Bundles all of whose members the customer may buy."
+    )
     excluded: list[Excluded]
 
 
@@ -349,6 +408,25 @@ class FactorInfo(Wire):
     required: bool
 
 
+class NeedAnswer(Wire):
+    """One answer that may be chosen."""
+
+    code: str
+    text: LocalText
+
+
+class NeedInfo(Wire):
+    """A question on what the customer needs, as a channel must ask it."""
+
+    code: str
+    text: LocalText
+    type: str
+    answers: list[NeedAnswer]
+    minimum: float | None
+    maximum: float | None
+    required: bool = Field(description="Without an answer a person decides, and the product is not offered.")
+
+
 class ProductInfo(Wire):
     """A product in service."""
 
@@ -359,6 +437,9 @@ class ProductInfo(Wire):
     cover: dict[str, Any]
     needs: list[str] = Field(description="Fields that say whose history is priced: customer_id, seller_id.")
     factors: list[FactorInfo]
+    questions: list[NeedInfo] = Field(
+        default_factory=list, description="What `needs` of a quote or of recommendations answer."
+    )
     channels: list[str]
     sub_channels: dict[str, list[str]] = Field(
         default_factory=dict, description="By channel, the sub-channels of which one must be named."

@@ -46,6 +46,7 @@ def score_and_order(
     *,
     scene: str | None = None,
     general: Mask | None = None,
+    since: Array | None = None,
 ) -> tuple[Rows, NDArray[np.float32]]:
     """Give the products offered to each customer and their propensities, shape (n, min(k, m)); -1 for none.
 
@@ -59,6 +60,8 @@ def score_and_order(
         Most offers; `order` or `trip` inside such a purchase.
     general
         Customers who have opted out of profiling: every product counts with its rate over all customers.
+    since
+        Days since the last cover of each product began, see `CustomerMonths`.
     """
     codes = [product.code for product in products]
     rules = OfferRules.of(model, products)
@@ -71,7 +74,8 @@ def score_and_order(
         p = model.scores(values[part], codes)
         if general is not None:
             p[general[part]] = rates
-        open_ = allowed(products, {name: column[part] for name, column in facts.items()}, held[part], scene)
+        known = {name: column[part] for name, column in facts.items()}
+        open_ = allowed(products, known, held[part], scene, None if since is None else since[part])
         best[part] = order_offers(p, open_, rules, k)
         chance[part] = np.take_along_axis(p, np.maximum(best[part], 0), axis=1)
     return best, chance
@@ -108,7 +112,7 @@ def offer_batches(
         rows = customer_months(con, products, spec, part)
         general = np.isin(rows.customer, np.fromiter(opted_out, np.int64))
         best, chance = score_and_order(
-            model, products, rows.values, rows.facts, rows.held, k, general=general
+            model, products, rows.values, rows.facts, rows.held, k, general=general, since=rows.since
         )
         row, rank = np.nonzero(best >= 0)
         codes = pa.array(best[row, rank].astype(np.int8))

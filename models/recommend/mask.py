@@ -1,7 +1,7 @@
 """Who may be offered what: the rules of the product files for a column of customers, with reason codes.
 
-The same rules decide in the quote (`pricing.rules.failed_rules`) and, one customer at a time, in
-`exclusion_codes`; a property test holds the two together.
+The same list of rules (`Product.admission`) decides in the quote (`pricing.rules.failed_rules`) and, one
+customer at a time, in `exclusion_codes`; a property test holds the three together.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from models.recommend.ranking import HELD, NOT_IN_SCENE
+from pricing.suitability import ANYWHERE, IN_FORCE, NEEDS, SCENE, SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 def exclusions(
-    product: Product, facts: Mapping[str, NDArray[Any]], held: Mask, scene: str | None
+    product: Product,
+    facts: Mapping[str, NDArray[Any]],
+    held: Mask,
+    scene: str | None,
+    since: NDArray[np.float64] | None = None,
 ) -> dict[str, Mask]:
     """Give the customers whom each reason code keeps from a product; codes without any are left out.
 
@@ -38,20 +42,50 @@ def exclusions(
         Whether the customer holds the product, shape (n,).
     scene
         `order` or `trip` when asked inside such a purchase.
+    since
+        Days since the last cover of the product began, shape (n,); NaN where there was none.
     """
     found: dict[str, Mask] = {}
-    for rule in product.eligibility:
-        failed = ~holds(rule, facts.get(rule.field), len(held))
+    for rule in product.admission:
+        failed = ~_met(rule, facts, held, scene or ANYWHERE, since)
         found[rule.code] = found.get(rule.code, np.zeros(len(held), bool)) | failed
-    if product.offer.one_in_force:
-        found[HELD] = held
-    if product.cover.per != "year" and product.cover.per != scene:
-        found[NOT_IN_SCENE] = np.ones(len(held), bool)
     return {code: rows for code, rows in found.items() if rows.any()}
 
 
+def could_buy(
+    product: Product, facts: Mapping[str, NDArray[Any]], held: Mask, since: NDArray[np.float64] | None = None
+) -> Mask:
+    """Tell who could have bought a product in the past, shape (n,), but for what nobody was asked then.
+
+    Neither scene nor answers on needs are on record; whoever bought it did so in its scene. See `exclusions`.
+    """
+    result = np.ones(len(held), bool)
+    for rule in product.admission:
+        if rule.field != SCENE and not rule.field.startswith(NEEDS):
+            result &= _met(rule, facts, held, ANYWHERE, since)
+    return result
+
+
+def _met(
+    rule: Condition,
+    facts: Mapping[str, NDArray[Any]],
+    held: Mask,
+    scene: str,
+    since: NDArray[np.float64] | None,
+) -> Mask:
+    if rule.field == SCENE:
+        return np.full(len(held), rule.holds(scene))
+    columns = {IN_FORCE: held, SINCE: since}
+    column = columns[rule.field] if rule.field in columns else facts.get(rule.field)
+    return holds(rule, column, len(held))
+
+
 def allowed(
-    products: Sequence[Product], facts: Mapping[str, NDArray[Any]], held: Mask, scene: str | None
+    products: Sequence[Product],
+    facts: Mapping[str, NDArray[Any]],
+    held: Mask,
+    scene: str | None,
+    since: NDArray[np.float64] | None = None,
 ) -> Mask:
     """Tell which products may be offered to whom, shape (n, products); see `exclusions`.
 
@@ -59,12 +93,13 @@ def allowed(
     ----------
     products, facts, scene
         See `exclusions`.
-    held
+    held, since
         Shape (n, products), in the order of `products`.
     """
     result = np.ones(held.shape, bool)
     for position, product in enumerate(products):
-        for rows in exclusions(product, facts, held[:, position], scene).values():
+        days = None if since is None else since[:, position]
+        for rows in exclusions(product, facts, held[:, position], scene, days).values():
             result[:, position] &= ~rows
     return result
 

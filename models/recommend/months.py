@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from features.profiles import build_profiles
-from models.recommend.mask import exclusions
+from models.recommend.mask import could_buy
 from models.recommend.propensity import FEATURES, HAD, HELD, PropensityModel, fit_propensity, input_names
 from models.recommend.ranking import FACTS as FACT_SQL
-from models.recommend.ranking import NOT_IN_SCENE
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -43,12 +42,15 @@ class CustomerMonths:
         Model inputs, shape (n, inputs), see `input_names`.
     held
         Products in force or about to be, shape (n, products).
+    since
+        Whole days since the last cover of each product began, shape (n, products); NaN where there was none.
     """
 
     customer: NDArray[np.int64]
     facts: dict[str, NDArray[Any]]
     values: Array
     held: Mask
+    since: Array
 
 
 def customer_months(
@@ -77,7 +79,8 @@ def customer_months(
         """  # noqa: S608 - our own names
         facts = con.sql(query).fetchnumpy()
         bought = con.sql(
-            """SELECT l.row_id, p.product, max(p.expiry_at > l.as_of) AS held
+            """SELECT l.row_id, p.product, max(p.expiry_at > l.as_of) AS held,
+                min(floor((epoch_us(l.as_of) - epoch_us(p.inception_at)) / 86400000000)) AS since
                 FROM offer_labels l JOIN policies p ON p.customer_id = l.customer_id AND p.quoted_at < l.as_of
                 GROUP BY ALL"""
         ).fetchnumpy()
@@ -86,10 +89,12 @@ def customer_months(
         con.unregister("offer_labels")
     known = {name: _column(facts[name]) for name in FACT_SQL}
     held, had = np.zeros((2, len(labels), len(products)), bool)
+    since = np.full(held.shape, np.nan)
     for position, product in enumerate(products):
         mine = bought["product"] == product.code
         had[bought["row_id"][mine], position] = True
         held[bought["row_id"][mine], position] = bought["held"][mine]
+        since[bought["row_id"][mine], position] = bought["since"][mine]
     columns = {name: _floats(column) for name, column in known.items() if name != "customer.region"}
     columns |= {name: profiles[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in FEATURES}
     for at, product in enumerate(products):
@@ -97,7 +102,7 @@ def customer_months(
         columns[f"{HAD}{product.code}"] = had[:, at].astype(float)
     names = input_names(tuple(product.code for product in products))
     values = np.column_stack([columns[name] for name in names])
-    return CustomerMonths(labels["customer_id"].to_numpy(), known, values, held)
+    return CustomerMonths(labels["customer_id"].to_numpy(), known, values, held, since)
 
 
 def fit_propensities(
@@ -134,11 +139,7 @@ def fit_propensities(
     for position, product in enumerate(products):
         if progress:
             progress(product.code)
-        codes = exclusions(product, rows.facts, rows.held[:, position], None)
-        open_ = np.ones(len(rows.customer), bool)
-        for code, excluded in codes.items():
-            if code != NOT_IN_SCENE:  # whoever buys it does so in its scene
-                open_ &= ~excluded
+        open_ = could_buy(product, rows.facts, rows.held[:, position], rows.since[:, position])
         fitted[product.code] = fit_propensity(
             rows.values[open_],
             bought[open_, position],

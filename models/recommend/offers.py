@@ -126,6 +126,7 @@ def rank_personal(
     k: int,
     *,
     scene: str | None = None,
+    since: Mapping[str, int] | None = None,
 ) -> Ranking:
     """Rank the products that a customer may buy by propensity, with reasons.
 
@@ -140,11 +141,11 @@ def rank_personal(
     held, had
         Codes of products in force, and of all that were ever bought; codes that the catalogue lacks are
         ignored.
-    k, scene
+    k, scene, since
         See `models.recommend.rank`.
     """
     products = sorted(products, key=lambda product: product.code)
-    codes = [exclusion_codes(product, facts, held, scene) for product in products]
+    codes = [exclusion_codes(product, facts, held, scene, since) for product in products]
     if not products:
         return Ranking((), ())
     values = model.row(facts, features, held, had)

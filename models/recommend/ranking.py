@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 from models.errors import ArtifactError
 from pricing.factors import Text
 from pricing.rules import failed_rules
+from pricing.suitability import HELD as HELD
+from pricing.suitability import NOT_IN_SCENE as NOT_IN_SCENE
+from pricing.suitability import cover_facts
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -18,10 +21,9 @@ if TYPE_CHECKING:
     import duckdb
 
     from pricing.product import Product
-    from pricing.rules import Fact
+    from pricing.rules import Fact, Rule
 
 FORMAT = "premia-rates-1"
-HELD, NOT_IN_SCENE = "already_held", "not_in_scene"
 MONTHS = 12
 # A segment goes half its way from the product's overall rate once it has had this many purchases.
 PRIOR_PURCHASES = 10.0
@@ -182,6 +184,7 @@ def rank(
     k: int,
     *,
     scene: str | None = None,
+    since: Mapping[str, int] | None = None,
 ) -> Ranking:
     """Rank the products that a customer may buy and does not hold.
 
@@ -201,12 +204,14 @@ def rank(
         Most offers.
     scene
         `order` or `trip` when asked inside such a purchase; covers per order or trip are offered only there.
+    since
+        Days since the last cover of each product began.
     """
     excluded: list[Excluded] = []
     found: list[tuple[Product, float]] = []
     segment = segment_of(facts)
     for product in products:
-        codes = exclusion_codes(product, facts, held, scene)
+        codes = exclusion_codes(product, facts, held, scene, since)
         if codes:
             excluded.append(Excluded(product.code, codes))
         else:
@@ -226,15 +231,27 @@ def rank(
 
 
 def exclusion_codes(
-    product: Product, facts: Mapping[str, Fact], held: Collection[str], scene: str | None
+    product: Product,
+    facts: Mapping[str, Fact],
+    held: Collection[str],
+    scene: str | None,
+    since: Mapping[str, int] | None = None,
 ) -> tuple[str, ...]:
-    """Say why a product must not be offered; empty when it may be."""
-    codes = [outcome.code for outcome in failed_rules(product.eligibility, facts)]
-    if product.offer.one_in_force and product.code in held:
-        codes.append(HELD)
-    if product.cover.per != "year" and product.cover.per != scene:
-        codes.append(NOT_IN_SCENE)
-    return tuple(codes)
+    """Say why a product must not be offered; empty when it may be.
+
+    Parameters
+    ----------
+    product
+        Product file.
+    facts
+        `customer.*` facts, and `needs.*` as answered.
+    held, since
+        Products in force or about to be, and days since the last cover of each began.
+    scene
+        `order` or `trip` when asked inside such a purchase.
+    """
+    known = {**facts, **cover_facts(product, held, since or {}, scene=scene)}
+    return tuple(dict.fromkeys(outcome.code for outcome in failed_rules(product.admission, known)))
 
 
 def segment_of(facts: Mapping[str, Fact]) -> str:
@@ -302,12 +319,13 @@ def fit_rates(
     segments: dict[str, dict[str, Segment]] = {}
     for product in products:
         counts: dict[str, list[int]] = {}
-        names = _fields(product)
+        rules = [rule for rule in (*product.eligibility, *product.suitability) if rule.field in FACTS]
+        names = _fields(rules)
         for row in con.execute(
             _rates_query(product, names), {"code": product.code, "as_of": as_of}
         ).fetchall():
             facts: dict[str, Fact] = dict(zip(names, row, strict=False))
-            if failed_rules(product.eligibility, facts):
+            if failed_rules(rules, facts):
                 continue
             held = counts.setdefault(segment_of(facts), [0, 0])
             held[0] += int(row[-2])
@@ -316,8 +334,8 @@ def fit_rates(
     return PurchaseRates(as_of.isoformat(), segments)
 
 
-def _fields(product: Product) -> list[str]:
-    used = [rule.field for rule in product.eligibility if rule.field in FACTS]
+def _fields(rules: Iterable[Rule]) -> list[str]:
+    used = [rule.field for rule in rules]
     return list(dict.fromkeys(["customer.age", "customer.city_tier", *used]))
 
 

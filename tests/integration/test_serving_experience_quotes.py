@@ -124,6 +124,7 @@ def by_api(client: TestClient, table: pa.Table) -> list[Found]:
     for row in table.to_pylist():
         risk = {name: value for name, value in row.items() if name not in names}
         body = {"product": CODE, "channel": row["channel"], "customer_id": row["customer_id"], "risk": risk}
+        body["expiring_premium_minor"] = row["premium_minor"]
         answer = client.post("/v1/quotes", json=body)
         assert answer.status_code == 201, answer.text
         given = answer.json()
@@ -219,6 +220,7 @@ def test_the_quote_says_what_own_claims_do_and_replays_to_the_fen(
     row = table.slice(prices.index(min(prices)), 1).to_pylist()[0]  # far from the end of the corridor
     risk = {name: row[name] for name in ("phone_price", "phone_age_months", "phone_class")}
     body = {"product": CODE, "channel": row["channel"], "customer_id": row["customer_id"], "risk": risk}
+    body["expiring_premium_minor"] = row["premium_minor"]
     events = [claim(row["customer_id"], number, number) for number in range(3)]  # the first: not before now
     client.post("/v1/events", json={"events": events})
     given = client.post("/v1/quotes", json=body).json()

@@ -166,6 +166,7 @@ def compare_with_quotes(insurer, settings, portfolio, priced) -> None:
                     channel=row["channel"],
                     customer_id=row["customer_id"],
                     seller_id=row["seller_id"],
+                    expiring_premium_minor=row["premium_minor"],
                     risk=risk,
                 )
             )

@@ -63,12 +63,14 @@ def rows(insurer, services, tmp_path_factory) -> list[dict[str, Any]]:
             .to_arrow_table()
             .to_pylist()
         )
+        free = con.sql("SELECT min(customer_id) FROM customers ANTI JOIN policies USING (customer_id)")
+        (nobody,) = free.fetchall()[0]
     mixed = [row for pair in zip(motor, freight, strict=True) for row in pair]
     mixed[0] = mixed[0] | {"driver_age": 12, "fuel": "steam"}
     mixed[1] = mixed[1] | {"category": None}
     mixed[2] = mixed[2] | {"channel": "fax"}
     mixed[4] = mixed[4] | {"bonus_malus": 220}
-    mixed[6] = mixed[6] | {"premium_minor": None}
+    mixed[6] = mixed[6] | {"premium_minor": None, "customer_id": nobody}
     return mixed
 
 

@@ -69,6 +69,7 @@ def test_withdrawn_consent_prices_alike_in_service_and_batch(
         risk = table.slice(row, 1).to_pylist()[0]
         service.set_consent(risk["customer_id"], "pricing", granted=False)
         body = {"product": "motor", "channel": risk["channel"], "customer_id": risk["customer_id"]}
+        body["expiring_premium_minor"] = risk["premium_minor"]
         quote = service.price(
             QuoteRequest.model_validate({**body, "risk": {name: risk[name] for name in factors}})
         ).answer

@@ -88,6 +88,7 @@ def inputs_for(draw: st.DrawFn, plan: RatingPlan, risk: float) -> PriceInputs:
         experience=draw(st.none() | relativities),
         price_policy=draw(st.none() | st.integers(800_000, 1_200_000)),
         price_test=draw(st.none() | st.integers(900_000, 1_100_000)),
+        bundle=draw(st.none() | st.integers(800_000, 1_000_000)),
         cover_minor=draw(st.integers(10**6, 10**9)),
         expiring_minor=draw(st.just(0) | st.integers(70_000, 5_000_000)),
     )
@@ -119,7 +120,7 @@ def test_the_steps_sum_to_the_price(case: tuple[RatingPlan, PriceInputs]) -> Non
     assert all(type(step.minor) is int for step in ladder.steps), "no float after the technical premium"
     for name in ("relativities", "claims_inflation", "reinsurance", *CAPS):
         assert (name in names) == (getattr(plan, name) is not None), "a ladder has the steps of its plan"
-    for name in ("experience", "price_policy", "price_test"):
+    for name in ("experience", "price_policy", "price_test", "bundle"):
         assert (name in names) == (getattr(inputs, name) is not None)
 
 
@@ -190,7 +191,9 @@ def test_a_higher_relativity_never_costs_less(
     case: tuple[RatingPlan, PriceInputs], data: st.DataObject
 ) -> None:
     plan, inputs = case
-    used = [n for n in ("experience", "price_policy", "price_test") if getattr(inputs, n) is not None]
+    used = [
+        n for n in ("experience", "price_policy", "price_test", "bundle") if getattr(inputs, n) is not None
+    ]
     name = data.draw(st.sampled_from([*used, *(["table"] if inputs.relativities else [])] or ["none"]))
     if name == "none":
         more = inputs
@@ -217,7 +220,7 @@ def test_a_book_is_priced_like_each_of_its_risks(
             row,
             **{
                 name: None if getattr(one, name) is None else getattr(row, name) or MILLION
-                for name in ("experience", "price_policy", "price_test")
+                for name in ("experience", "price_policy", "price_test", "bundle")
             },
         )
         for row in rows
@@ -228,7 +231,7 @@ def test_a_book_is_priced_like_each_of_its_risks(
         return None if values[0] is None else np.array(values)
 
     tables = [np.array(values) for values in zip(*(row.relativities for row in rows), strict=True)]
-    names = ("experience", "price_policy", "price_test", "cover_minor", "expiring_minor")
+    names = ("experience", "price_policy", "price_test", "bundle", "cover_minor", "expiring_minor")
     columns = PriceInputs(np.array(book), tuple(tables), **{name: column(name) for name in names})
     table = build_ladders(columns, plan, "direct")
     assert table.price_minor.dtype == np.int64
@@ -257,7 +260,7 @@ def test_the_price_is_the_formula_rounded_once(case: tuple[RatingPlan, PriceInpu
     net = (loaded + Fraction(terms.fixed_micros, MILLION)) / (1 - Fraction(terms.loadings, MILLION))
     minimum = Fraction(terms.minimum_micros, MILLION)
     net = max(net, minimum)
-    for factor in (inputs.price_policy, inputs.price_test):
+    for factor in (inputs.price_policy, inputs.price_test, inputs.bundle):
         net = max(net * Fraction(factor or MILLION, MILLION), minimum)
     gross = net * (1 + Fraction(terms.tax, MILLION))
     lowest, highest = price_bounds(inputs, terms)

@@ -26,7 +26,8 @@ from pricing.ladder import STEP_NAMES, settle
 from pricing.optimiser import PricePolicy
 from pricing.plan import MILLION, PolicyFile, RatingPlan
 from pricing.product import Product, parse_product
-from serving.batch_engine import FACT_COLUMNS, PRICE_SCHEMA, decide_batch
+from serving.batch_engine import PRICE_SCHEMA, decide_batch
+from serving.batch_facts import FACT_COLUMNS
 from serving.batch_inputs import Sales
 from serving.engine import InService, Sale, decide
 from serving.offers import Asking, LivePolicy

@@ -24,7 +24,8 @@ from pricing.experience import OwnHistory
 from pricing.factors import read_risk
 from pricing.plan import RatingPlan
 from pricing.product import Product, parse_product
-from serving.batch_engine import FACT_COLUMNS, decide_batch
+from serving.batch_engine import decide_batch
+from serving.batch_facts import FACT_COLUMNS
 from serving.batch_inputs import Sales
 from serving.engine import InService, Sale, decide
 from serving.experience import RELATIVITY
