@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from data.errors import DataError
@@ -13,6 +14,7 @@ from features.errors import FeatureError
 from models.errors import ModelError
 from pricing.errors import PricingError
 from serving.errors import ServingError
+from serving.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +33,13 @@ def refusals(console: Console) -> Iterator[None]:
     except REFUSALS as error:
         console.print(f"[bold red]refused[/] {type(error).__name__}: ", end="")
         console.print(_sentence(error), markup=False, highlight=False)
+        raise typer.Exit(1) from error
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        for fault in error.errors():  # without the value: it may be a secret
+            name = f"PREMIA_{str(fault['loc'][0]).upper()}"
+            console.print(f"[bold red]refused[/] {name}: {fault['msg']}. Hint: docs/settings.md")
         raise typer.Exit(1) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -23,6 +24,45 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for name in Settings.model_fields:
         assert f"`PREMIA_{name.upper()}`" in text, name
+
+
+def test_no_setting_is_documented_that_does_not_exist_and_defaults_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `PREMIA_(\w+)` \| (.*?) \|", text, flags=re.MULTILINE))
+    assert {name.lower() for name in rows} == set(Settings.model_fields)
+    for name, shown in rows.items():
+        default = Settings.model_fields[name.lower()].default
+        if isinstance(default, str | int | float):
+            assert shown == f"`{default}`", name
+
+
+def test_numbers_among_the_settings_are_bounded() -> None:
+    for name, field in Settings.model_fields.items():
+        if field.annotation in (int, float):
+            bounds = {
+                bound for part in field.metadata for bound in ("ge", "gt", "le") if hasattr(part, bound)
+            }
+            assert "le" in bounds, name
+            assert bounds & {"ge", "gt"}, name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "70000"),
+        ("MAX_IN_WORK", "0"),
+        ("TRACE_SHARE", "2"),
+        ("LOG_LEVEL", "loud"),
+        ("BODY_SECONDS", "x"),
+    ],
+)
+def test_a_setting_out_of_bounds_ends_the_command_and_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"PREMIA_{name}", value)
+    shown = CliRunner().invoke(app, ["serve"])
+    assert shown.exit_code == 1
+    assert f"refused PREMIA_{name}: " in shown.output
 
 
 @pytest.mark.parametrize(("kind", "page"), [(Product, "products.md"), (RatingPlan, "plans.md")])
