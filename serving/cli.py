@@ -35,10 +35,11 @@ from serving.cli_optimise import optimise
 from serving.cli_plan import app as plan_app
 from serving.cli_profile import profile
 from serving.cli_quality import Gate, Limits, erase, quality, show_gates
+from serving.cli_records import records as records_app
 from serving.cli_replay import replay
 from serving.cli_tariff import app as tariff_app
 from serving.cli_tune import tune
-from serving.compose import find_product, load_services, open_service, read_products
+from serving.compose import find_product, load_services, open_service, quote_and_close, read_products
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
 from serving.errors import RequestError
@@ -66,6 +67,7 @@ app.add_typer(experiment_app, name="experiment")
 app.add_typer(features_app, name="features")
 app.add_typer(tariff_app, name="tariff")
 app.add_typer(plan_app, name="plan")
+app.add_typer(records_app, name="records")
 console = Console()
 
 Lake = Annotated[
@@ -218,8 +220,9 @@ def quote(
     with refusals(console):
         text = sys.stdin.read() if str(request) == "-" else request.read_text(encoding="utf-8")
         wanted = _read_request(text, str(request))
-        with closing(open_service(_settings(lake, clock))) as service:
-            console.print(render.quote_panel(asyncio.run(service.quote(wanted))))
+        console.print(
+            render.quote_panel(asyncio.run(quote_and_close(open_service(_settings(lake, clock)), wanted)))
+        )
 
 
 @app.command()

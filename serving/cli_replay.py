@@ -13,7 +13,7 @@ from models.registry import Registry
 from serving import render
 from serving.console import refusals
 from serving.errors import UnknownQuoteError
-from serving.records import open_sync_records
+from serving.records import has_records, open_sync_records
 from serving.replay import replay as replay_quote
 from serving.settings import Settings
 
@@ -29,7 +29,7 @@ def replay(
     """Recompute a stored quote with the plan, product file and model of its time; exit 1 when it differs."""
     with refusals(console):
         settings = Settings() if lake is None else Settings(lake=lake)
-        if not settings.quotes.is_file():
+        if not has_records(settings):
             raise UnknownQuoteError(f"no quote has the id {quote_id!r}: {settings.quotes} is missing")
         with closing(open_sync_records(settings)) as store:
             found = replay_quote(quote_id, store, Registry(settings.registry))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pricing.plan import RatingPlan
     from serving.clock import Clock
     from serving.settings import Settings
+    from serving.wire import Quote, QuoteRequest
 
 
 # What keeps one product out of service, and no other.
@@ -253,3 +254,11 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
     )
     service.forget_known()
     return service
+
+
+async def quote_and_close(service: QuoteService, request: QuoteRequest) -> Quote:
+    """Give and store one quote, for a command, which asks for no other."""
+    try:
+        return await service.quote(request)
+    finally:
+        await service.aclose()

@@ -15,7 +15,7 @@ from features.load import default_spec
 from models.errors import TrainingDataError
 from serving import render
 from serving.cli_offers import propensity_table
-from serving.compose import load_services, open_service, read_products
+from serving.compose import load_services, open_service, quote_and_close, read_products
 from serving.console import count_bar, share_bar
 from serving.jobs import portfolio_in_force, score_all, sync_serving, train_product
 from serving.offer_jobs import fit_offer_model
@@ -123,10 +123,9 @@ def _quotes(console: Console, settings: Settings) -> None:
     offers = service.recommend(RecommendationRequest(customer_id=request.customer_id, scene="order"))
     console.print(render.portrait_panel(service.risk_profile(request.customer_id)))
     console.print(render.recommendation_table(offers))
-    quote = asyncio.run(service.quote(request))
+    quote = asyncio.run(quote_and_close(service, request))
     console.print(render.quote_panel(quote))
     console.print(f"stored: GET /v1/quotes/{quote.quote_id}")
-    service.close()
 
 
 def example_quote(settings: Settings) -> QuoteRequest:

@@ -10,6 +10,7 @@ from features.refresh_erase import erase_from_profiles
 from models.fitted import drop_outdated
 from serving.history import erase_from_history
 from serving.live import LiveStore
+from serving.records import has_records, open_sync_records
 from serving.scores import erase_scores
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def erase_everywhere(
     """Erase a customer; killed at any moment, it can be run again.
 
     Fitted tables that rest on the erased rows are dropped; the next training or sync fits them anew.
-    Stored quotes stay, as the record of what was offered.
+    Stored quotes stay as anonymous records of what was offered: the key of their contents is dropped.
 
     Parameters
     ----------
@@ -48,6 +49,9 @@ def erase_everywhere(
             removed["events since the last sync"] = live.erase_customer(customer_id)
     removed["scores"] = erase_scores(settings.lake, settings.scores, customer_id)
     removed["serving store"] = erase_from_history(settings.history, spec, customer_id)
+    if has_records(settings):
+        with closing(open_sync_records(settings)) as records:
+            removed["quotes made anonymous"] = records.erase_customer(customer_id, now, settings.user)
     report = erase_customer(settings.lake, customer_id, created=now)
     drop_outdated(settings.lake)
     return report, {place: rows for place, rows in removed.items() if rows}

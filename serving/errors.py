@@ -7,6 +7,7 @@ ServingError
 ├── BundleMembersError       a request names other members than the bundle has
 ├── MemberError              a member of a bundle cannot be priced as it stands; holds the error
 ├── UnknownQuoteError        no quote has this id
+│   └── ErasedQuoteError         its contents were erased with the customer's key
 ├── StepConflictError        another step has taken a quote on in the meantime
 ├── ReplyConflictError       a request under this idempotency key has been answered already
 ├── CursorError              a cursor is none that a page has given
@@ -101,6 +102,10 @@ class MemberError(ServingError):
 
 class UnknownQuoteError(ServingError):
     """No quote has this id."""
+
+
+class ErasedQuoteError(UnknownQuoteError):
+    """The contents of a quote were erased with the key of its customer."""
 
 
 class StepConflictError(ServingError):

@@ -22,6 +22,7 @@ from serving.errors import (
     BundleMembersError,
     CursorError,
     DecisionError,
+    ErasedQuoteError,
     ExpandError,
     InFlightError,
     MemberError,
@@ -215,6 +216,7 @@ PROBLEMS: dict[type[Exception], tuple[int, str, str, Callable[[Any], list[Proble
     StepConflictError: (409, "step-conflict", "The quote has been taken on in the meantime", _no_items),
     ReplyConflictError: (409, "reply-conflict", "The request has been answered in the meantime", _no_items),
     CursorError: (422, "invalid-cursor", "The cursor is none that a page has given", _no_items),
+    ErasedQuoteError: (410, "quote-erased", "The contents of the quote were erased", _no_items),
     UnknownQuoteError: (404, "unknown-quote", "There is no such quote", _no_items),
     UnknownCustomerError: (404, "unknown-customer", "There is no such customer", _no_items),
 }

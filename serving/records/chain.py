@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select
 
-from serving.records.tables import EXPOSURES, QUOTES, SEALS, STEPS
+from serving.records.tables import ERASURES, EXPOSURES, QUOTES, SEALS, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,7 @@ SEALED: dict[str, tuple[Table, tuple[str, ...]]] = {
     "quote": (QUOTES, ("quote_id",)),
     "step": (STEPS, ("quote_id", "step")),
     "exposure": (EXPOSURES, ("exposure_id",)),
+    "erasure": (ERASURES, ("key_id",)),
 }
 
 
@@ -39,7 +40,7 @@ def seal_of(before: bytes, number: int, kind: str, row: Mapping[str, Any]) -> by
     """Give the seal of a row that follows another."""
     clear = {name: value for name, value in row.items() if name != "body"}
     text = json.dumps([number, kind, clear], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(before + text.encode() + b"\n" + row["body"]).digest()
+    return hashlib.sha256(before + text.encode() + b"\n" + row.get("body", b"")).digest()
 
 
 def read_head(connection: Connection) -> tuple[int, bytes]:

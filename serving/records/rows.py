@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from serving.errors import ErasedQuoteError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -47,6 +49,10 @@ class QuoteRecord:
         Whose quote it is; None where nobody was named.
     sandbox
         Whether it was given for practice, so that nobody learns from it.
+    key_id
+        Random id of the customer's key; the store knows it.
+    erased
+        Whether that key was dropped: `text` and `customer_id` are lost then.
     """
 
     quote_id: str
@@ -60,10 +66,20 @@ class QuoteRecord:
     customer_id: int | None = None
     sub_channel: str | None = None
     sandbox: bool = False
+    key_id: str | None = field(default=None, compare=False)
+    erased: bool = False
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """What `text` holds; empty when `erased`."""
+        """What `text` holds.
+
+        Raises
+        ------
+        ErasedQuoteError
+            If nobody can read it any more.
+        """
+        if self.erased:
+            raise ErasedQuoteError(f"the contents of quote {self.quote_id!r} were erased")
         body: dict[str, Any] = json.loads(self.text)
         return body
 

@@ -1,4 +1,4 @@
-"""Tables of the record store. Times are microseconds since 1970: the same bits in each database."""
+"""Tables of the record store as migrations make them; times are microseconds since 1970."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -23,10 +22,26 @@ SEALS = Table(
     METADATA,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
-    Column("row_id", String(64), nullable=False),
+    Column("row_id", String(96), nullable=False),
     Column("seal", LargeBinary(32), nullable=False),
-    Index("seals_of_row", "kind", "row_id", unique=True),
 )
+# What encrypts the bodies of one customer, or of one quote of nobody; a key that is gone is an erasure.
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("key_id", String(32), primary_key=True),
+    Column("customer", LargeBinary(32), unique=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+ERASURES = Table(
+    "erasures",
+    METADATA,
+    Column("key_id", String(32), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", String(128), nullable=False),
+)
+# Whose master key wraps the keys.
+MASTERS = Table("masters", METADATA, Column("fingerprint", String(16), primary_key=True))
 QUOTES = Table(
     "quotes",
     METADATA,
@@ -40,9 +55,8 @@ QUOTES = Table(
     Column("status", String(16), nullable=False),
     Column("price_minor", BigInteger),
     Column("sandbox", Boolean, nullable=False),
+    Column("key_id", String(32), nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Index("quotes_of_channel", "channel", "number"),
-    Index("quotes_of_product", "product", "number"),
 )
 STEPS = Table(
     "steps",
@@ -58,11 +72,11 @@ REPLIES = Table(
     "replies",
     METADATA,
     Column("channel", String(64), primary_key=True),
-    Column("key", String(64), primary_key=True),
+    Column("key", LargeBinary(32), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("status", Integer, nullable=False),
     Column("at_us", BigInteger, nullable=False),
-    Column("until_us", BigInteger, nullable=False, index=True),
+    Column("until_us", BigInteger, nullable=False),
     Column("quote_id", String(64)),
     Column("body", LargeBinary, nullable=False),
 )
@@ -73,6 +87,6 @@ EXPOSURES = Table(
     Column("at_us", BigInteger, nullable=False),
     Column("channel", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
+    Column("key_id", String(32), nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Index("exposures_of_kind", "kind", "at_us"),
 )

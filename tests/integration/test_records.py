@@ -10,11 +10,11 @@ import pytest
 
 from serving.errors import CursorError, ReplyConflictError, StepConflictError, UnknownQuoteError
 from serving.records import Exposure, QuoteRecord, RecordStore, Reply, Step, Write, encode_body, open_records
-from serving.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable
+
+    from serving.settings import Settings
 
 NOON = dt.datetime(2026, 1, 1, 12, 0, 0, 123456)
 
@@ -43,19 +43,25 @@ def reply(key: str, quote_id: str | None = None) -> Reply:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(lake=tmp_path)
+def settings(record_settings: Settings) -> Settings:
+    return record_settings
 
 
-@pytest.fixture
-def store(settings: Settings) -> Iterator[RecordStore]:
-    opened = open_records(settings)
-    yield opened
-    opened.close()
+def use(settings: Settings, work: Callable[[RecordStore], Awaitable[None]]) -> None:
+    """Open the store, work with it on one loop, and close it."""
 
-
-def test_what_is_committed_is_read_back(store):
     async def run() -> None:
+        store = open_records(settings)
+        try:
+            await work(store)
+        finally:
+            await store.aclose()
+
+    asyncio.run(run())
+
+
+def test_what_is_committed_is_read_back(settings):
+    async def work(store: RecordStore) -> None:
         shown = Exposure("e1", NOON, "web", "recommendation", {"ranked": ["motor"]}, 17)
         quote = record("a", sub_channel="own", sandbox=True)
         await store.commit(Write((quote,), (step("a", 1, "accepted"),), (reply("k", "a"),), (shown,)))
@@ -69,11 +75,11 @@ def test_what_is_committed_is_read_back(store):
         with pytest.raises(UnknownQuoteError, match="no quote has the id 'b'"):
             await store.get("b")
 
-    asyncio.run(run())
+    use(settings, work)
 
 
-def test_of_many_who_take_one_step_one_wins_and_the_others_store_nothing(store):
-    async def run() -> None:
+def test_of_many_who_take_one_step_one_wins_and_the_others_store_nothing(settings):
+    async def work(store: RecordStore) -> None:
         await store.commit(Write((record("a"),)))
         writes = [
             Write((record(f"n{number}"),), (step("a", 1, "accepted"),), (reply(f"k{number}"),))
@@ -89,11 +95,11 @@ def test_of_many_who_take_one_step_one_wins_and_the_others_store_nothing(store):
         with pytest.raises(UnknownQuoteError):
             await store.commit(Write(steps=(step("nobody", 1, "accepted"),)))
 
-    asyncio.run(run())
+    use(settings, work)
 
 
-def test_pages_hold_each_quote_of_a_channel_once_newest_first(store):
-    async def run() -> None:
+def test_pages_hold_each_quote_of_a_channel_once_newest_first(settings):
+    async def work(store: RecordStore) -> None:
         names = [f"q{number}" for number in range(25)]
         for name in names:
             await store.commit(Write((record(name), record(f"other-{name}", channel="app"))))
@@ -114,4 +120,4 @@ def test_pages_hold_each_quote_of_a_channel_once_newest_first(store):
         last = await store.last_steps(["q0", "q1", "q2"])
         assert {name: one.state for name, one in last.items()} == {"q1": "declined", "q2": "revoked"}
 
-    asyncio.run(run())
+    use(settings, work)

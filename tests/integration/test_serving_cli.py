@@ -294,19 +294,17 @@ def test_a_replay_says_what_differs_and_whether_the_record_was_changed(own, prem
         "train", own / "products" / "fahrrad.toml", "--data", own / "fahrrad.parquet", "--by", "B. Approver"
     )
     premia("sync")
-    quotes = [ask(own, premia)[1], ask(own, premia, risk={"age": 30, "city": "Köln"})[1]]
+    quotes = [ask(own, premia, risk={"age": age, "city": "Köln"})[1] for age in (20, 30, 40)]
     path = own / "lake" / "_serving" / "quotes.sqlite"
+    head = re.search(r"head (\d+:[0-9a-f]{64})", premia("records", "verify"))[1]
     with sqlite3.connect(path) as con:
-        record = json.loads(
-            con.execute("SELECT body FROM quotes WHERE quote_id = ?", quotes[:1]).fetchone()[0]
-        )
-        step = next(one for one in record["answer"]["ladder"] if one["step"] == "margin")
-        record["answer"]["risk"]["age"] = 60.0
-        con.execute("UPDATE quotes SET body = ? WHERE quote_id = ?", [json.dumps(record).encode(), quotes[0]])
-    assert step["minor"] > 0
-    shown = premia("replay", quotes[0], status=1)
-    assert re.search(r"first difference: risk premium, millionths is \d+ on record, \d+ recomputed", shown)
-    assert "the record was changed after it was stored" in shown
+        con.execute("UPDATE quotes SET price_minor = price_minor + 1 WHERE quote_id = ?", quotes[:1])
+    assert "the record was changed after it was stored" in premia("replay", quotes[0], status=1)
+    shown = premia("records", "verify", "--head", head, status=1)
+    assert f"quote {quotes[0]} (number 1) or its seal was changed" in shown
+    with sqlite3.connect(path) as con:
+        con.execute("UPDATE quotes SET body = zeroblob(200) WHERE quote_id = ?", quotes[:1])
+    assert "cannot be decrypted" in premia("replay", quotes[0], status=1)
     assert "equal to the last minor unit" in premia("replay", quotes[1]), "the others stand"
     with sqlite3.connect(path) as con:
         con.execute("DELETE FROM quotes WHERE quote_id = ?", quotes[1:])
@@ -314,7 +312,7 @@ def test_a_replay_says_what_differs_and_whether_the_record_was_changed(own, prem
     assert "no quote has the id 'nobody'" in premia("replay", "nobody", status=1)
     (model,) = (own / "lake" / "_registry" / "artifacts").glob("*/artifacts/ga2m/bundle.json")
     model.write_text(model.read_text().replace(" ", "  ", 1), encoding="utf-8")
-    assert "the quote was priced by" in premia("replay", quotes[0], status=1)
+    assert "the quote was priced by" in premia("replay", quotes[2], status=1)
 
 
 @pytest.mark.slow
