@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format bench serve notebooks lock clean
+.PHONY: help setup demo test test-fast check format bench serve notebooks client lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ serve: $(READY) ## the HTTP service on 127.0.0.1:8000 over what the demo made
 
 notebooks: $(READY) ## execute every notebook
 	$(BIN)/python notebooks/execute.py
+
+client: $(READY) ## write the models of clients/python from the OpenAPI document
+	$(BIN)/premia openapi | $(BIN)/python clients/python/generate.py
 
 lock: $(READY) ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgres --extra reserving --extra spark --extra telemetry --universal --generate-hashes --python-version 3.11 --no-header --upgrade -o requirements.lock
