@@ -26,6 +26,7 @@ NAMES = (
     "features",
     "evaluator",
     "events",
+    "group_commit",
     "credibility",
     "experience",
     "incremental",
