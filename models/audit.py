@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Action = Literal[
-    "proposed", "refused", "insufficient_evidence", "approved", "in_service", "retired", "shares", "stopped"
+    "proposed",
+    "refused",
+    "insufficient_evidence",
+    "approved",
+    "in_service",
+    "retired",
+    "shares",
+    "stopped",
+    "challenged",
+    "shadowed",
+    "challenge_stopped",
 ]
 STANDS_STILL = timedelta(minutes=1)
 SCHEMA = """

@@ -121,7 +121,13 @@ class Bundle:
             batch = batch.append_column(name, pa.array(column, pa.float64(), mask=encoded.refused))
         return batch
 
-    def score_one(self, risk: Mapping[str, object], profile: Mapping[str, float | int | None]) -> Scored:
+    def score_one(
+        self,
+        risk: Mapping[str, object],
+        profile: Mapping[str, float | int | None],
+        *,
+        explained: bool = True,
+    ) -> Scored:
         """Score one risk, bit-equal to `score`.
 
         Parameters
@@ -130,6 +136,8 @@ class Bundle:
             By factor name, as given or as rated.
         profile
             Profile features by name.
+        explained
+            Whether to give the reasons.
 
         Raises
         ------
@@ -138,7 +146,7 @@ class Bundle:
         EncodingError
             If a profile feature is absent.
         """
-        return self.model.score_one(self.encoding.encode_one(risk, profile))
+        return self.model.score_one(self.encoding.encode_one(risk, profile), explained=explained)
 
     def save(self, folder: Path) -> Path:
         """Write the bundle as native text, JSON and Arrow with a checksum per file.

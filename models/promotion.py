@@ -56,6 +56,11 @@ class Rule:
     threshold: str
     finding: Finding
 
+    @property
+    def is_gain(self) -> bool:
+        """Whether it asks for a gain on the model in service."""
+        return self.of == "all" and self.rule in FIGURES.values()
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -88,9 +93,20 @@ class Decision:
         """One line per rule."""
         return pd.DataFrame([asdict(rule) for rule in self.rules])
 
-    def problems(self) -> list[str]:
-        """Give one sentence per rule that is not met."""
-        return [_sentence(rule) for rule in self.rules if rule.finding in ("missed", "undecided")]
+    def problems(self, *, undecided_gain: bool = False) -> list[str]:
+        """Give one sentence per rule that is not met.
+
+        Parameters
+        ----------
+        undecided_gain
+            Whether the gain on the model in service may be undecided.
+        """
+        return [
+            _sentence(rule)
+            for rule in self.rules
+            if rule.finding == "missed"
+            or (rule.finding == "undecided" and not (undecided_gain and rule.is_gain))
+        ]
 
     def words(self) -> str:
         """Say the outcome in a sentence."""

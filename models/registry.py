@@ -29,18 +29,21 @@ from data.page import write_page
 from models.archive import Archive
 from models.audit import Action, AuditLog, Entry, Identity, Period, service_entries
 from models.bundle import INDEX, Bundle
+from models.challenge_log import Challenge, ChallengeLog
 from models.errors import MismatchError, PromotionError, RegistryError
 from models.families.base import library_versions
 from models.pictures import draw_pictures
 from models.plan_log import PlanLog
 from models.promotion import Decision, assess, check_second_person
 from models.report import Circumstances, comparison_page
+from pricing.plan import MILLION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from features.spec import FeatureSpec
+    from models.challenge_log import Kind
     from models.training import TrainingResult
     from pricing.plan import RatingPlan
     from pricing.product import Product
@@ -87,6 +90,7 @@ class Registry:
         self._folder = folder.resolve()
         self.audit = AuditLog(self._folder / "audit.db")
         self.plans = PlanLog(self.audit)
+        self.challenges = ChallengeLog(self.audit)
         self.archive = Archive(self._folder / "archive")
         self.golden = self._folder / "archive" / "golden"
 
@@ -247,10 +251,79 @@ class Registry:
         self._mirror(product, version, current, name)
         return f"{product} version {version} ({tags[FAMILY]}) is {CHAMPION}, approved by {name}: {verdict}"
 
+    def challenge(
+        self, product: str, version: str | int, *, share: float | None, by: str, at: datetime
+    ) -> Challenge:
+        """Let a version be tried beside the one in service, approved by a second person.
+
+        A challenger must meet every threshold of promotion but one: the gain on the model in service, which
+        it is tried to find out, may be undecided (not missed). A shadow, which prices nobody, need not.
+
+        Parameters
+        ----------
+        product, version
+            Which.
+        share
+            Of the customers whom it prices; None for a shadow.
+        by
+            Who approves; not the author.
+        at
+            Time, UTC without zone.
+
+        Raises
+        ------
+        PromotionError
+            If it does not meet these thresholds, was held against another model than the one in service, or
+            an author approves.
+        RegistryError
+            If nothing is in service, it is in service itself, another challenge runs, its product file or
+            feature definitions are not those in service, or the product prices own claims.
+        """
+        version = str(version)
+        run = self._run_of(product, version)
+        with _quiet():
+            tags = self._client.get_run(run).data.tags
+        name = check_second_person(tags[AUTHOR], by)
+        current = self.current(product)
+        if current is None or current.version == version:
+            state = "nothing is in service" if current is None else f"version {version} is in service"
+            raise RegistryError(f"{product}: {state}; a challenge needs another version beside it")
+        bundle, found = self.stored(product, version, tags[FAMILY])
+        own, champion = (bundle.product.hash, bundle.spec_hash), current.identity
+        if own != (champion.product_hash, champion.spec_hash):
+            raise RegistryError(
+                f"version {version} of {product} was trained for another product file or other features than "
+                f"version {current.version} in service. Hint: premia train"
+            )
+        if bundle.product.experience is not None and bundle.product.experience.scale is None:
+            raise RegistryError(
+                f"{product} prices own claims, whose sums rest on the model in service; no version can be "
+                "tried beside it"
+            )
+        if share is not None:
+            self._challenging(product, version, current.version)
+        kind: Kind = "shadow" if share is None else "challenger"
+        parts = round((share or 0.0) * MILLION)
+        wanted = Challenge(
+            product, version, kind, parts, current.version, tags[FAMILY], found, tags[AUTHOR], name, at
+        )
+        return self.challenges.begin(wanted)
+
+    def _challenging(self, product: str, version: str, current: str) -> None:
+        decision = self.decision(product, version)
+        self._held_against(decision, version, current, product)
+        problems = decision.problems(undecided_gain=True)
+        if problems:
+            raise PromotionError(problems)
+
     def _passed(self, product: str, version: str, current: str | None) -> str:
         decision = self.decision(product, version)
         if decision.outcome != "promoted":
             raise PromotionError([decision.words()])
+        self._held_against(decision, version, current, product)
+        return decision.words()
+
+    def _held_against(self, decision: Decision, version: str, current: str | None, product: str) -> None:
         if decision.against != (current or ""):
             raise PromotionError(
                 [
@@ -258,7 +331,6 @@ class Registry:
                     f"{current or 'none'} is in service now. Hint: premia compare {product} --data TABLE"
                 ]
             )
-        return decision.words()
 
     def _identity(self, run: str, family: str, author: str, plan: RatingPlan) -> Identity:
         folder = self._run_folder(run) / family

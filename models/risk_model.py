@@ -109,15 +109,16 @@ class RiskModel:
         assert product is not None  # noqa: S101 - a model without components cannot be built
         return product * self.benefit_minor + self.load_minor
 
-    def score_one(self, row: Sequence[float]) -> Scored:
-        """Score one encoded risk, bit-equal to `risk_premium`."""
+    def score_one(self, row: Sequence[float], *, explained: bool = True) -> Scored:
+        """Score one encoded risk, bit-equal to `risk_premium`; without reasons unless `explained`."""
         predicted: dict[str, float] = {}
         cost = 0.0
         for name, scorer in self.components.items():
             value = respond_one(scorer.predict_raw_one(row), scorer.link)
             cost = cost * value if predicted else value
             predicted[name] = value
-        return Scored(cost * self.benefit_minor + self.load_minor, predicted, self.reasons(row))
+        reasons = self.reasons(row) if explained else ()
+        return Scored(cost * self.benefit_minor + self.load_minor, predicted, reasons)
 
     def reasons(self, row: Sequence[float]) -> tuple[Reason, ...]:
         """Say what each input does, strongest first; inputs without effect are left out.

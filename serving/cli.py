@@ -20,10 +20,12 @@ from data.simulate import simulate as simulate_insurer
 from data.store import connect
 from data.thresholds import load_thresholds
 from features.load import default_spec
+from models.registry import Registry
 from models.tuned import read_tuned, tuned_path
 from pricing.product import read_product
 from serving import render
 from serving.api import create_app
+from serving.cli_challenge import challenge
 from serving.cli_demand import app as demand_app
 from serving.cli_experiment import app as experiment_app
 from serving.cli_features import app as features_app
@@ -39,7 +41,14 @@ from serving.cli_records import records as records_app
 from serving.cli_replay import replay
 from serving.cli_tariff import app as tariff_app
 from serving.cli_tune import tune
-from serving.compose import find_product, load_services, open_service, quote_and_close, read_products
+from serving.compose import (
+    find_product,
+    load_services,
+    open_service,
+    quote_and_close,
+    read_products,
+    with_challengers,
+)
 from serving.console import count_bar, refusals, share_bar
 from serving.demo import run_demo
 from serving.errors import RequestError
@@ -266,6 +275,7 @@ def reprice(
         services, out_of_service = load_services(settings, spec, moment.date())
         for code, why in out_of_service.items():
             console.print(f"[yellow]{code} is not in service:[/] {why}")
+        services = with_challengers(services, Registry(settings.registry))
         withdrawn = withdrawn_consents(settings, spec)
         with (
             portfolio_file(portfolio, read_products(settings.products).values()) as rows,
@@ -323,6 +333,7 @@ def demo(
 
 app.command("optimise")(optimise)
 app.command("promote")(promote)
+app.command("challenge")(challenge)
 app.command("compare")(compare)
 app.command("replay")(replay)
 app.command("history")(history)

@@ -80,9 +80,10 @@ def history(
 ) -> None:
     """Say which model, tables and plan priced, since when, until when, and who approved."""
     with refusals(console):
+        moment = datetime.max if at is None else at.replace(tzinfo=None)
         periods, when = Registry(_settings(lake).registry).plans.periods(product), "yet"
         if at is not None:
-            moment, when = at.replace(tzinfo=None), f"at {at:%Y-%m-%d %H:%M}"
+            when = f"at {at:%Y-%m-%d %H:%M}"
             periods = [
                 one for one in periods if one.since <= moment and (one.until is None or moment < one.until)
             ]
@@ -90,6 +91,13 @@ def history(
             console.print(f"nothing priced {product} {when}", highlight=False)
             raise typer.Exit(1)
         console.print(render.history_table(product, periods))
+        tried = [
+            one
+            for one in Registry(_settings(lake).registry).challenges.periods(product)
+            if at is None or (one.since <= moment and (one.until is None or moment < one.until))
+        ]
+        if tried:
+            console.print(render.challenges_table(product, tried))
 
 
 def _settings(lake: Path | None) -> Settings:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from features.load import default_spec
-from models.errors import ArtifactError, DemandError, PlanStateError, PriceTestError, RegistryError
+from models.errors import (
+    ArtifactError,
+    DemandError,
+    MismatchError,
+    PlanStateError,
+    PriceTestError,
+    RegistryError,
+)
 from models.history_rules import check_history
 from models.registry import Registry
 from models.segments import read_segments
@@ -13,6 +21,7 @@ from pricing.bundles import read_bundles
 from pricing.errors import BookError, DefinitionError, PlanNotEffectiveError, nearest
 from pricing.plan import plan_on, read_plan
 from pricing.product import Product, read_product
+from serving.challenge import Rival
 from serving.clock import wall_clock
 from serving.engine import InService
 from serving.errors import NotInServiceError, UnknownProductError
@@ -26,7 +35,7 @@ from serving.service import QuoteService
 from serving.signatures import Signer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -221,6 +230,51 @@ def load_service(
     registry.archive.keep(product, *plans)
     check_golden(service, registry.golden)
     return service
+
+
+def load_rival(service: InService, registry: Registry, before: Rival | None = None) -> Rival | None:
+    """Load the challenger or shadow of a product; None when none runs.
+
+    Parameters
+    ----------
+    service
+        What prices the product.
+    registry
+        Where it lies.
+    before
+        The one that ran before: its model is taken over when it is still the same.
+
+    Raises
+    ------
+    ArtifactError, RegistryError
+        If its model is damaged or missing, or not the one that was approved.
+    """
+    running = registry.challenges.running(service.product.code)
+    if running is None:
+        return None
+    wanted = (running.version, running.model_hash, service.product.hash)
+    old = None if before is None else before.service
+    if old is not None and wanted == (old.model_version, old.model_hash, old.product.hash):
+        bundle = old.bundle
+    else:
+        bundle, found = registry.stored(running.product, running.version, running.family)
+        for what, stored, expected in (
+            ("models", found, running.model_hash),
+            ("products", bundle.product.hash, service.product.hash),
+            ("feature definitions", bundle.spec_hash, service.bundle.spec_hash),
+        ):
+            if stored != expected:
+                raise MismatchError(what, stored, expected)
+    own = replace(
+        service, bundle=bundle, model_version=running.version, model_hash=running.model_hash, rival=None
+    )
+    check_golden(own, registry.golden)
+    return Rival(running.kind, running.share, own)
+
+
+def with_challengers(services: Mapping[str, InService], registry: Registry) -> dict[str, InService]:
+    """Give products with the challengers that run, as quotes are priced."""
+    return {code: replace(one, rival=load_rival(one, registry)) for code, one in services.items()}
 
 
 def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pricing.plan import RatingPlan
     from pricing.product import Product
     from pricing.rules import Fact
+    from serving.challenge import Rival
     from serving.offers import Asking, LivePolicy, Offer
 
 REFERRALS = {
@@ -51,6 +52,8 @@ class InService:
         All active plans of the product, each of which prices in its time; `plan` alone when empty.
     policies
         Price policies that its plans name, by checksum of the file.
+    rival
+        Challenger or shadow; None when none runs, and where none is asked for.
     """
 
     product: Product
@@ -60,6 +63,7 @@ class InService:
     model_hash: str
     plans: tuple[RatingPlan, ...] = ()
     policies: Mapping[str, LivePolicy] = field(default_factory=dict)
+    rival: Rival | None = None
 
     def on(self, day: date) -> InService:
         """Give what prices on a day.
@@ -70,7 +74,9 @@ class InService:
             If no plan is in force on it.
         """
         plan = plan_on(self.plans or (self.plan,), day)
-        return self if plan is self.plan else replace(self, plan=plan)
+        if plan is self.plan:
+            return self
+        return replace(self, plan=plan, rival=None if self.rival is None else self.rival.on(day))
 
     @property
     def policy(self) -> LivePolicy | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from models.registry import Registry
 from pricing.errors import DefinitionError
 from pricing.product import read_product
-from serving.compose import UNUSABLE, load_service
+from serving.compose import UNUSABLE, load_rival, load_service
 from serving.errors import NotInServiceError, StoreError
 from serving.experience import Rated
 from serving.generation import REFUSALS, Generation
@@ -133,7 +133,17 @@ class DiskLoader:
         except UNUSABLE as error:
             self._keep_last(code, str(error), draft)
         else:
-            draft.products[code], draft.tests[code] = service, running
+            draft.products[code] = self._with_rival(service, last, draft)
+            draft.tests[code] = running
+
+    def _with_rival(self, service: InService, last: InService | None, draft: _Draft) -> InService:
+        """Add the challenger or shadow; while it cannot be loaded, the champion prices everybody."""
+        try:
+            rival = load_rival(service, self._registry, None if last is None else last.rival)
+        except UNUSABLE as error:
+            draft.refused[f"challenger of {service.product.code}"] = str(error)
+            return service
+        return replace(service, rival=rival)
 
     def _keep_last(self, code: str, why: str, draft: _Draft) -> None:
         """Let what priced a product go on; its plans only as far as nobody has retired them."""
@@ -145,7 +155,8 @@ class DiskLoader:
         all_plans = last.plans or (last.plan,)
         plans = tuple(plan for plan in all_plans if plan.hash in active) or all_plans
         plan = last.plan if last.plan in plans else plans[0]
-        draft.products[code] = replace(last, plan=plan, plans=plans)
+        kept = replace(last, plan=plan, plans=plans, rival=None)
+        draft.products[code] = self._with_rival(kept, last, draft)
         draft.tests[code] = self._kept_tests(code, draft)
         draft.refused[code] = why
 

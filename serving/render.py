@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from data.ingest import IngestReport
     from data.simulate import SimulationSummary
     from models.audit import Period
+    from models.challenge_log import Challenge
     from models.demand import Verdict
     from models.impact import Impact
     from models.promotion import Decision
     from models.scoring_table import ScoringSummary
     from pricing.product import Product
+    from serving.challenge_jobs import ChallengeStatus
     from serving.replay import Replay
     from serving.reprice import RepriceSummary
     from serving.wire import Quote, Recommendations, RiskProfile
@@ -170,6 +172,37 @@ def history_table(product: str, periods: Sequence[Period]) -> RenderableType:
             escape(what.author),
             escape(period.approver),
         )
+    return table
+
+
+def challenges_table(product: str, periods: Sequence[Challenge]) -> RenderableType:
+    """Draw which versions were tried beside the one in service, how and when."""
+    table = Table(title=f"{product}: what was tried beside it")
+    for heading in ("from", "until", "model", "tables", "as", "customers", "beside", "trained", "approved"):
+        table.add_column(heading)
+    for one in periods:
+        table.add_row(
+            f"{one.since:%Y-%m-%d %H:%M:%S}",
+            "now" if one.until is None else f"{one.until:%Y-%m-%d %H:%M:%S}",
+            f"{one.family} v{one.version}",
+            one.model_hash[:12],
+            one.kind,
+            f"{one.share / 1e6:.1%}" if one.share else "none",
+            f"v{one.champion}",
+            escape(one.author),
+            escape(one.approver),
+        )
+    return table
+
+
+def arms_table(product: str, status: ChallengeStatus) -> RenderableType:
+    """Draw how the arms of a challenge compare."""
+    now = status.challenge
+    table = Table(title=f"{product}: v{now.version} is {now.kind} of v{now.champion} since {now.since}")
+    for heading in status.frame.columns:
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for line in status.frame.itertuples(index=False):
+        table.add_row(*(escape(one) if isinstance(one, str) else f"{one:,.4g}" for one in line))
     return table
 
 

@@ -17,6 +17,7 @@ from pricing.factors import NumberFactor
 from pricing.ladder import build_ladder, settle
 from pricing.plan import MILLION
 from pricing.rules import Outcome
+from serving.challenge import CHALLENGER, CHAMPION, cast_shadow, in_challenger_arm
 from serving.engine import InService, Sale, price_inputs, refusal, rule_outcomes
 from serving.errors import UnknownQuoteError
 from serving.experience import model_risk
@@ -109,7 +110,7 @@ def replay(quote_id: str, store: SyncRecords, registry: Registry) -> Replay:
             f"the quote was priced by {versions.model_hash[:12]}. Hint: restore the registry from a backup"
         )
     service = InService(product, plan, bundle, versions.model_version, found)
-    lines = _compare(body, quote, service)
+    lines = [*_compare(body, quote, service), *_challenge_lines(body, quote, service, registry)]
     return Replay(quote, store.check_seal(quote_id), tuple(lines))
 
 
@@ -135,6 +136,42 @@ def _compare(body: Mapping[str, Any], quote: Quote, service: InService) -> list[
     given = "quoted" if quote.status == "expired" else quote.status
     codes = [[outcome.code for outcome in each] for each in (quote.outcomes, outcomes)]
     return [*lines, Line("outcomes", ", ".join(codes[0]), ", ".join(codes[1])), Line("status", given, status)]
+
+
+def _challenge_lines(
+    body: Mapping[str, Any], quote: Quote, service: InService, registry: Registry
+) -> list[Line]:
+    """Put the arm of the customer, and what a shadow said, side by side."""
+    stored = body.get("challenge")
+    if stored is None:
+        return []
+    challenged = stored["kind"] == CHALLENGER and in_challenger_arm(
+        quote.product, stored["share"], quote.customer_id
+    )
+    arm = CHALLENGER if challenged else CHAMPION
+    lines = [
+        Line("arm", stored["arm"], arm),
+        Line("version of the arm", stored["rival" if challenged else "champion"], service.model_version),
+    ]
+    shadow = stored.get("shadow")
+    if shadow is None:
+        return lines
+    name = f"shadow v{shadow['version']}"
+    if "failed" in shadow:  # what failed then need not fail now
+        return [*lines, Line(name, shadow["failed"], shadow["failed"])]
+    bundle, found = registry.stored(quote.product, shadow["version"], shadow["family"])
+    cast = replace(service, bundle=bundle, model_version=shadow["version"], model_hash=found)
+    sale = _sale(body, quote)
+    risk = _risk(service.product, quote.risk)
+    scored = service.bundle.score_one(model_risk(service.product, risk), quote.profile)
+    again = cast_shadow(cast, risk, quote.profile, sale, _inputs(body, quote, service, risk, scored))
+    keys = {"model_hash": "model", "risk_premium_micros": "risk premium, millionths"}
+    keys |= {"price_minor": "price", "refused": "refused"}
+    return lines + [
+        Line(f"{name} {text}", shadow.get(key), again.get(key))
+        for key, text in keys.items()
+        if key in shadow or key in again
+    ]
 
 
 def _risk(product: Product, stored: Mapping[str, float | str | None]) -> dict[str, FactorValue]:
@@ -167,13 +204,16 @@ def _inputs(
     """Gather the inputs of the price: worked out anew, but for multipliers that were chosen at the time."""
     chosen = body.get("price_inputs") or {}
     own = OwnHistory(**body["own"]) if body.get("own") else None
-    bundle = (body.get("bundle") or {}).get("code")
-    sale = Sale(quote.channel, quote.sub_channel, quote.expiring_premium_minor or 0, bundle)
     return replace(
-        price_inputs(service, risk, scored, sale, own),
+        price_inputs(service, risk, scored, _sale(body, quote), own),
         price_policy=chosen.get("price_policy"),
         price_test=chosen.get("price_test"),
     )
+
+
+def _sale(body: Mapping[str, Any], quote: Quote) -> Sale:
+    bundle = (body.get("bundle") or {}).get("code")
+    return Sale(quote.channel, quote.sub_channel, quote.expiring_premium_minor or 0, bundle)
 
 
 def _input_lines(body: Mapping[str, Any], inputs: PriceInputs) -> list[Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from models.training_table import attach_profiles
 from serving.batch_engine import PRICE_SCHEMA, decide_batch
 from serving.batch_facts import customer_facts, row_facts
 from serving.batch_inputs import Sales
+from serving.challenge import CHALLENGER, challenger_arm
 from serving.clock import to_micros
 from serving.errors import PortfolioError
 from serving.experience import RELATIVITY, Rated, priced_keys
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from features.spec import FeatureSpec
     from pricing.experiments import CellShares
+    from serving.challenge import Rival
     from serving.engine import InService
     from serving.price_tests import PriceTests
 
@@ -429,10 +431,39 @@ def decide_rows(
     shares: CellShares | None = None,
 ) -> pa.RecordBatch:
     """Price rows of one product: as the portfolio has them, what they are priced from, and a running test."""
-    ids = {name: own.column(name) for name in needed_ids(service, spec)}
     named = "customer_id" in own.schema.names
     customers = pc.cast(own.column("customer_id"), pa.int64()) if named else None
+    rival = service.rival
+    if rival is not None and rival.kind == CHALLENGER and customers is not None:
+        return _decide_arms(service, rival, spec, own, risks, shares, customers)
+    ids = {name: own.column(name) for name in needed_ids(service, spec)}
     return decide_batch(service, risks, sales_of(service, own), ids, shares, customers)
+
+
+def _decide_arms(
+    service: InService,
+    rival: Rival,
+    spec: FeatureSpec,
+    own: pa.RecordBatch,
+    risks: pa.RecordBatch,
+    shares: CellShares | None,
+    customers: pa.Array,
+) -> pa.RecordBatch:
+    """Price the rows of each arm by its own version, as `choose_arm` does for one, in their order."""
+    known = customers.is_valid().to_numpy(zero_copy_only=False)
+    ids = customers.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    challenged = known & challenger_arm(service.product.code, rival.share, ids)
+    parts, places = [], []
+    for arm, rows in ((replace(service, rival=None), ~challenged), (rival.service, challenged)):
+        place = np.flatnonzero(rows)
+        taken = pa.array(place)
+        if len(place):
+            parts.append(decide_rows(arm, spec, own.take(taken), risks.take(taken), shares))
+            places.append(place)
+    if len(parts) == 1:
+        return parts[0]
+    back = np.argsort(np.concatenate(places))
+    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0].take(pa.array(back))
 
 
 def sales_of(service: InService, own: pa.RecordBatch) -> Sales:

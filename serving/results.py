@@ -73,6 +73,9 @@ def publish(
     for name, service in services.items():
         versions[f"model.{name}"] = f"{service.model_version} {service.model_hash}"
         versions[f"plan.{name}"] = f"{service.plan.code} {service.plan.hash}"
+        if service.rival is not None and service.rival.kind == "challenger":
+            own = service.rival.service
+            versions[f"challenger.{name}"] = f"{own.model_version} {own.model_hash}"
         versions[f"product.{name}"] = f"{service.product.version} {service.product.hash}"
     entry = TableFile(target.name, rows, size, checksum, portfolio.name)
     inputs = {path.name: file_checksum(path) for path in files if path.is_file()}

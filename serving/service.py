@@ -12,6 +12,7 @@ from pricing.factors import read_risk
 from pricing.suitability import cover_facts, read_needs
 from serving import views
 from serving.bundles import bundle_offers
+from serving.challenge import choose_arm, record_arm
 from serving.engine import Sale, decide
 from serving.errors import (
     MissingEntityError,
@@ -112,6 +113,7 @@ class QuoteService:
         self.loader = loader
         self.swaps = 0
         self.refusals = 0
+        self.shadow_failures = 0
         self._segments = segments
         self._spec = spec
         self._live = live
@@ -174,6 +176,8 @@ class QuoteService:
         facts, known = _facts(generation, request, service.product, now)
         sale = Sale(request.channel, request.sub_channel, request.expiring_premium_minor or 0, bundle)
         own, unseen = self._own(generation, request, now, withdrawn)
+        champion = service
+        arm, service = choose_arm(champion, request.customer_id)
         tested = _tested(generation, service, request.customer_id, now)
         mark("profile")
         decision = decide(service, risk, profile, facts, sale, own, tested)
@@ -196,7 +200,9 @@ class QuoteService:
             certificate=certificate,
         )
         offered = decision.offer.record(service.plan, tested) if decision.offer else {}
-        body = views.quote_record(quote, request, decision, facts) | offered
+        tried = record_arm(champion, arm, risk, profile, sale, decision.inputs)
+        self.shadow_failures += "failed" in tried.get("challenge", {}).get("shadow", {})
+        body = views.quote_record(quote, request, decision, facts) | offered | tried
         record = QuoteRecord(
             quote_id=quote.quote_id,
             created_at=quote.created_at,

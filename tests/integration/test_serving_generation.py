@@ -12,18 +12,33 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from data.manifest import read_manifest
+from data.store import connect
 from features.load import default_spec
-from models.promotion import Decision
+from models.bundle import Bundle
+from models.errors import PromotionError, RegistryError
+from models.promotion import Decision, Rule
 from models.registry import Registry
+from pricing.experiments.assignment import place
 from serving import generation
 from serving.api import create_app
-from serving.compose import find_product, open_service
+from serving.challenge import challenger_arm, in_challenger_arm
+from serving.challenge_jobs import begin_challenge, challenge_status, stop_challenge
+from serving.cli import app
+from serving.compose import find_product, load_services, open_service, with_challengers
 from serving.golden import check_golden
 from serving.jobs import train_product
 from serving.model_jobs import promote_model
 from serving.plan_jobs import activate_plan, approve_plan, retire_plan
+from serving.records import open_sync_records
+from serving.replay import replay
+from serving.reprice import read_prices, reprice
 from serving.settings import REFERENCE
 
 if TYPE_CHECKING:
@@ -42,6 +57,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("insurer")]
 
 CODE = "flight_delay"
 PATIENCE = 60.0
+HOUR = dt.timedelta(hours=1)
 VERSIONS = ("product_hash", "plan_hash", "model_hash", "model_version", "plan_version")
 
 
@@ -252,6 +268,144 @@ def test_a_plan_enters_and_leaves_service_while_quotes_are_given(client, service
     retire_plan(later, code, "B. Approver")
     ready = until(client, lambda ready: CODE not in ready["products"])
     assert "no rating plan" in ready["out_of_service"][CODE]
+
+
+def begin(settings: Settings, share: float | None, after: int = 1) -> None:
+    at = settings.clock + dt.timedelta(minutes=after)
+    begin_challenge(settings.model_copy(update={"clock": at}), CODE, 2, share, "B. Approver")
+
+
+def test_a_challenger_needs_a_second_person_thresholds_and_a_share(settings):
+    with pytest.raises(PromotionError, match="second person"):
+        begin_challenge(settings, CODE, 2, 0.1, "a.  AUTHOR")
+    with pytest.raises(RegistryError, match="in service; a challenge needs another"):
+        begin_challenge(settings, CODE, 1, 0.1, "B. Approver")
+    with pytest.raises(RegistryError, match="at most 50%"):
+        begin_challenge(settings, CODE, 2, 0.6, "B. Approver")
+    registry = Registry(settings.registry)
+    gain = Rule("deviance", "all", 0.4, 0.4, "gain of at least 0.10%", "undecided")
+    few = Rule("claims on test rows", "all", 5.0, None, "at least 50", "undecided")
+    for rules, fits in (((gain, few), False), ((dataclasses.replace(gain, finding="missed"),), False)):
+        decision = Decision("ga2m", "1", rules)
+        registry.record_decision(CODE, "2", decision, who="A. Author", at=settings.clock)
+        with pytest.raises(PromotionError):
+            begin_challenge(settings, CODE, 2, 0.1, "B. Approver")
+        assert not fits
+    begin(settings, None)  # a shadow prices nobody
+    with pytest.raises(RegistryError, match="one runs at a time"):
+        begin(settings, None, 2)
+    stop_challenge(settings.model_copy(update={"clock": settings.clock + HOUR}), CODE, "B. Approver")
+    decision = Decision("ga2m", "1", (gain,))
+    registry.record_decision(CODE, "2", decision, who="A. Author", at=settings.clock + HOUR)
+    begin(settings, 0.1, 61)
+    with pytest.raises(PromotionError, match="meet|undecided|gain|asked"):
+        promote(settings, 2, 62)
+    promote(settings, 1, 63)
+    assert registry.challenges.running(CODE) is None, "a promotion ends what was tried"
+    kinds = [(one.kind, one.until is not None) for one in registry.challenges.periods(CODE)]
+    assert kinds == [("shadow", True), ("challenger", True)]
+
+
+def test_a_challenger_prices_its_share_of_the_customers_in_quotes_and_batch(
+    client, service, settings, tmp_path
+):
+    asked = body(client)
+    begin(settings, 0.3)
+    until(client, lambda ready: ready["generation"] == 2)
+    customers = list(range(1, 301))
+    quotes = [client.post("/v1/quotes", json=asked | {"customer_id": one}).json() for one in customers]
+    versions = [quote["versions"]["model_version"] for quote in quotes]
+    wanted = challenger_arm(CODE, 300_000, np.array(customers))
+    assert versions == ["2" if one else "1" for one in wanted]
+    assert 60 < versions.count("2") < 120
+    assert priced(client, asked | {"customer_id": None})[3] == "1"
+    # The batch gives what the quotes gave, to the last minor unit.
+    factors = {name: [value] * len(customers) for name, value in asked["risk"].items()}
+    table = pa.table(
+        {
+            "product": [CODE] * len(customers),
+            "channel": [asked["channel"]] * len(customers),
+            "sub_channel": pa.array([asked["sub_channel"]] * len(customers), pa.string()),
+            "customer_id": customers,
+            "seller_id": [50] * len(customers),
+            **factors,
+        }
+    )
+    pq.write_table(table, tmp_path / "risks.parquet")
+    spec = default_spec()
+    services = with_challengers(load_services(settings, spec)[0], Registry(settings.registry))
+    with connect(settings.lake) as con:
+        reprice(tmp_path / "risks.parquet", tmp_path / "out", services, spec, con, settings.clock)
+    prices = read_prices(tmp_path / "out")["price_minor"].to_pylist()
+    assert prices == [quote["price"] and quote["price"]["minor"] for quote in quotes]
+    assert "challenger.flight_delay" in read_manifest(tmp_path / "out").versions
+    # A quote of each arm is recomputed by its own version.
+    records = open_sync_records(settings)
+    registry = Registry(settings.registry)
+    for number in (versions.index("1"), versions.index("2")):
+        found = replay(quotes[number]["quote_id"], records, registry)
+        assert found.first_difference is None
+        assert ("arm", "challenger" if wanted[number] else "champion") in [
+            (line.name, line.stored) for line in found.lines
+        ]
+    arms = challenge_status(settings, CODE).frame.set_index("arm")
+    assert arms["quotes"].tolist() == [versions.count("1") + 1, versions.count("2")]
+    # Stopped: the champion prices everybody, and what it did stays on record.
+    shown = CliRunner().invoke(app, ["challenge", CODE, "--status", "--lake", str(settings.lake)])
+    assert shown.exit_code == 0, shown.output
+    assert "challenger less champion" in shown.output
+    stop_challenge(settings.model_copy(update={"clock": settings.clock + HOUR}), CODE, "B. Approver")
+    until(client, lambda ready: ready["generation"] == 3)
+    one = customers[versions.index("2")]
+    assert priced(client, asked | {"customer_id": one})[3] == "1"
+    shown = CliRunner().invoke(app, ["history", CODE, "--lake", str(settings.lake)])
+    assert "30.0%" in shown.output
+    records.close()
+
+
+def test_a_shadow_is_stored_beside_the_price_and_never_moves_or_fails_it(
+    client, service, settings, monkeypatch
+):
+    asked = body(client)
+    first = priced(client, asked)
+    begin(settings, None)
+    until(client, lambda ready: ready["generation"] == 2)
+    assert priced(client, asked) == first
+    records, registry = open_sync_records(settings), Registry(settings.registry)
+    quote = client.post("/v1/quotes", json=asked).json()
+    shadow = records.get(quote["quote_id"]).body["challenge"]["shadow"]
+    assert shadow["version"] == "2"
+    assert shadow["risk_premium_micros"] > 0
+    found = replay(quote["quote_id"], records, registry)
+    assert found.first_difference is None
+    assert "shadow v2 risk premium, millionths" in [line.name for line in found.lines]
+
+    def broken(self, risk, profile, *, explained=True):
+        if not explained:
+            raise ZeroDivisionError("no luck")
+        return score_one(self, risk, profile)
+
+    score_one = Bundle.score_one
+    monkeypatch.setattr(Bundle, "score_one", broken)
+    assert priced(client, asked) == first
+    assert service.shadow_failures == 1
+    monkeypatch.undo()
+    status = challenge_status(settings, CODE).frame.set_index("arm")
+    assert status["quotes"].tolist() == [3, 3]
+    assert status.loc["shadow", "failed"] == 1
+    assert status.loc["shadow", "quoted"] == 2
+    records.close()
+
+
+def test_arms_do_not_depend_on_the_cells_of_a_price_test():
+    customers = np.arange(200_000)
+    arm = challenger_arm(CODE, 100_000, customers)
+    assert arm.mean() == pytest.approx(0.1, abs=0.003)
+    assert arm[:2000].tolist() == [in_challenger_arm(CODE, 100_000, int(one)) for one in customers[:2000]]
+    assert (challenger_arm(CODE, 300_000, customers) >= arm).all(), "a larger share keeps who was in"
+    test = np.asarray(place(customers, "return_freight_2026")) < 2**53 * 0.2
+    assert arm[test].mean() == pytest.approx(0.1, abs=0.006)
+    assert challenger_arm("motor", 100_000, customers)[arm].mean() == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_model_that_prices_otherwise_than_on_record_does_not_serve(service, settings):
