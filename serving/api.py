@@ -26,6 +26,7 @@ from serving.repeats import Repeats
 from serving.routes_quotes import router
 from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotations at run time
 from serving.settings import Settings
+from serving.webhooks.deliverer import delivering
 from serving.wire import (
     ConsentRequest,
     Consents,
@@ -74,7 +75,7 @@ def create_app(open_service: Callable[[], QuoteService], settings: Settings | No
         app.state.service = service
         app.state.life = QuoteLife(service)
         app.state.repeats = Repeats(service.records, service.clock)
-        async with watching(service):
+        async with watching(service), delivering(service.records, service.clock) as app.state.deliverer:
             yield
         await service.aclose()
         if traces:

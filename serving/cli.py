@@ -41,6 +41,7 @@ from serving.cli_records import records as records_app
 from serving.cli_replay import replay
 from serving.cli_tariff import app as tariff_app
 from serving.cli_tune import tune
+from serving.cli_webhook import app as webhook_app
 from serving.compose import (
     find_product,
     load_services,
@@ -76,6 +77,7 @@ app.add_typer(experiment_app, name="experiment")
 app.add_typer(features_app, name="features")
 app.add_typer(tariff_app, name="tariff")
 app.add_typer(plan_app, name="plan")
+app.add_typer(webhook_app, name="webhook")
 app.add_typer(records_app, name="records")
 console = Console()
 

@@ -26,6 +26,7 @@ ServingError
 ├── PortfolioError           a portfolio cannot be repriced as it stands
 ├── ImpactError              two ways of pricing cannot be compared
 ├── RequestError             a file holds no request of the documented form
+├── WebhookError             a webhook cannot be kept as it stands, or may not be called
 ├── SettingsError            a setting cannot be used as it stands
 ├── NotAllowedError          the caller's key does not allow this
 └── StoreError               the serving store is missing or of another layout
@@ -217,6 +218,10 @@ class NotAllowedError(ServingError):
         self.pointer = pointer
         self.value = value
         super().__init__(why)
+
+
+class WebhookError(ServingError):
+    """A webhook cannot be kept as it stands, or may not be called."""
 
 
 class SettingsError(ServingError):

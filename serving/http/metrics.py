@@ -92,6 +92,7 @@ class ServiceState(Collector):
         if service is not None:
             yield from _of_service(service)
             yield _of_groups(service.records.groups)
+            yield _of_webhooks(self._app.state.deliverer.counts)
 
 
 def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
@@ -150,6 +151,13 @@ def _of_groups(groups: Mapping[int, int]) -> Metric:
     return HistogramMetricFamily(
         "premia_commit_writes", "Writes made durable by one commit.", buckets=buckets, sum_value=total
     )
+
+
+def _of_webhooks(counts: Mapping[str, int]) -> Metric:
+    found = GaugeMetricFamily("premia_webhook_deliveries", "Deliveries in the outbox.", labels=("state",))
+    for state in ("pending", "delivered", "dead"):
+        found.add_metric((state,), counts.get(state, 0))
+    return found
 
 
 def open_metrics(app: Application) -> CollectorRegistry:

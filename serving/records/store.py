@@ -26,6 +26,7 @@ from serving.records.read import (
 from serving.records.tables import QUOTES, REPLIES
 from serving.records.verify import verify_chain
 from serving.records.write import append, refusal
+from serving.webhooks.events import enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -56,6 +57,16 @@ class RecordStore:
         self._database = database
         self._vault = vault
         self._groups = GroupCommit(self._commit)
+
+    @property
+    def database(self) -> Database:
+        """Where the outbox of the webhooks is, too."""
+        return self._database
+
+    @property
+    def vault(self) -> Vault:
+        """What encrypts the secrets of the webhooks, too."""
+        return self._vault
 
     async def commit(self, write: Write) -> None:
         """Store what belongs together, all or nothing; when this returns it is on the disk.
@@ -133,7 +144,7 @@ class RecordStore:
         self._database.close_now()
 
     async def _commit(self, writes: Sequence[Write]) -> None:
-        await self._database.write(lambda found: append(found, self._vault, writes))
+        await self._database.write(lambda found: _store(found, self._vault, writes))
 
 
 class SyncRecords:
@@ -151,10 +162,20 @@ class SyncRecords:
         self._database = database
         self._vault = vault
 
+    @property
+    def database(self) -> Database:
+        """Where the outbox of the webhooks is, too."""
+        return self._database
+
+    @property
+    def vault(self) -> Vault:
+        """What encrypts the secrets of the webhooks, too."""
+        return self._vault
+
     def commit(self, write: Write) -> None:
         """Store what belongs together; see `RecordStore.commit`."""
         try:
-            self._database.write_now(lambda found: append(found, self._vault, [write]))
+            self._database.write_now(lambda found: _store(found, self._vault, [write]))
         except IntegrityError as error:
             raise self._database.read_now(lambda found: refusal(found, self._vault, write)) from error
 
@@ -224,6 +245,12 @@ class SyncRecords:
 
     def _chunk(self, which: ColumnElement[bool], after: int) -> Sequence[tuple[int, QuoteRecord]]:
         return self._database.read_now(lambda found: read_quotes(found, self._vault, which, after))
+
+
+def _store(connection: Connection, vault: Vault, writes: Sequence[Write]) -> None:
+    """Store writes, and the events that tell of them."""
+    append(connection, vault, writes)
+    enqueue(connection, writes)
 
 
 def open_records(settings: Settings) -> RecordStore:

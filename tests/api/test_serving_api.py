@@ -518,6 +518,7 @@ def test_a_changed_plan_takes_its_product_out_of_service_and_leaves_the_others(i
 
 # Raised where no request is answered, or turned into an outcome of a quote before it gets to a route.
 NOT_OVER_HTTP = {
+    "WebhookError": "webhooks are kept by command",
     "SettingsError": "refused before the service starts",
     "BookError": "the optimiser runs in notebooks and batches",
     "BelowExpensesError": "becomes the outcome price_below_expenses",
