@@ -19,6 +19,7 @@ NAMES = (
     "belgian",
     "severity",
     "tables",
+    "serving_models",
     "distil",
     "diagnostics",
     "glm",
