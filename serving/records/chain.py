@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select
 
+from serving.records.hot import fetch_head
 from serving.records.tables import ERASURES, EXPOSURES, QUOTES, SEALS, STEPS
 
 if TYPE_CHECKING:
@@ -45,10 +46,7 @@ def seal_of(before: bytes, number: int, kind: str, row: Mapping[str, Any]) -> by
 
 def read_head(connection: Connection) -> tuple[int, bytes]:
     """Give number and seal of the last row; `FIRST` when there is none."""
-    row = connection.execute(
-        select(SEALS.c.number, SEALS.c.seal).order_by(SEALS.c.number.desc()).limit(1)
-    ).one_or_none()
-    return FIRST if row is None else (row.number, row.seal)
+    return fetch_head(connection) or FIRST
 
 
 def read_row(connection: Connection, kind: str, identity: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from serving.errors import (
     UnknownQuoteError,
 )
 from serving.records.chain import read_head, row_id, seal_of
-from serving.records.hot import insert_rows
+from serving.records.hot import fetch_keys, insert_rows
 from serving.records.keys import encrypt
 from serving.records.rows import encode_body
 from serving.records.tables import EXPOSURES, KEYS, QUOTES, REPLIES, SEALS, STEPS
@@ -110,8 +110,7 @@ def _find_keys(connection: Connection, group: _Group, writes: Sequence[Write]) -
     owned += [exposure.customer_id for write in writes for exposure in write.exposures]
     names = {vault.name("customer", str(owner)): owner for owner in owned if owner is not None}
     if names:
-        query = select(KEYS).where(KEYS.c.customer.in_(names))
-        for key_id, customer, wrapped in connection.execute(query):
+        for key_id, customer, wrapped in fetch_keys(connection, tuple(names)):
             group.of_customer[names[customer]] = key_id, vault.unwrap(key_id, wrapped)
     new = {quote.quote_id for write in writes for quote in write.quotes}
     named = {step.quote_id for write in writes for step in write.steps}
