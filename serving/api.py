@@ -135,8 +135,8 @@ def _add_routes(app: Application) -> None:
 
     @app.post("/v1/recommendations", responses=UNKNOWN | INVALID)
     async def recommend(body: RecommendationRequest, service: Service, who: Recommender) -> Recommendations:
-        """Rank the products that suit a customer."""
-        return service.recommend(body)
+        """Rank the products that suit a customer; what is shown is stored before the answer."""
+        return await service.show_offers(body, who)
 
     @app.get("/v1/products")
     async def list_products(service: Service) -> list[ProductInfo]:

@@ -32,7 +32,8 @@ from serving.cli_features import app as features_app
 from serving.cli_governance import card, fairness, filing
 from serving.cli_impact import impact
 from serving.cli_models import compare, history, promote
-from serving.cli_offers import offers, propensity
+from serving.cli_offers import app as offers_app
+from serving.cli_offers import propensity
 from serving.cli_optimise import optimise
 from serving.cli_plan import app as plan_app
 from serving.cli_profile import profile
@@ -42,6 +43,7 @@ from serving.cli_replay import replay
 from serving.cli_tariff import app as tariff_app
 from serving.cli_tune import tune
 from serving.cli_webhook import app as webhook_app
+from serving.clock import wall_clock
 from serving.compose import (
     find_product,
     load_services,
@@ -56,6 +58,7 @@ from serving.errors import RequestError
 from serving.http.logs import logging_to
 from serving.http.server import build_server
 from serving.ingest_live import ingest_live as move_events
+from serving.ingest_quotes import ingest_quotes as move_quotes
 from serving.jobs import (
     portfolio_in_force,
     score_all,
@@ -79,6 +82,7 @@ app.add_typer(tariff_app, name="tariff")
 app.add_typer(plan_app, name="plan")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(records_app, name="records")
+app.add_typer(offers_app, name="offers")
 console = Console()
 
 Lake = Annotated[
@@ -154,6 +158,16 @@ def ingest_live(lake: Lake = None) -> None:
         with console.status("ingest-live"):
             added, settlements = move_events(_settings(lake), default_spec(), _now())
         console.print(render.settlement_table(added, settlements))
+
+
+@app.command("ingest-quotes")
+def ingest_quotes(lake: Lake = None) -> None:
+    """Move the quotes that customers have answered into the lake: demand and offers are learned from them."""
+    with refusals(console):
+        settings = _settings(lake)
+        with console.status("ingest-quotes"):
+            moved = move_quotes(settings, wall_clock(settings.clock)())
+        console.print(render.moved_quotes_table(moved))
 
 
 @app.command()
@@ -348,7 +362,6 @@ app.command("fairness")(fairness)
 app.command("filing")(filing)
 app.command("impact")(impact)
 app.command("propensity")(propensity)
-app.command("offers")(offers)
 
 
 def main() -> None:

@@ -28,10 +28,12 @@ from serving.errors import NotInServiceError, UnknownProductError
 from serving.experience import rated_products
 from serving.golden import check_golden
 from serving.live import LiveStore
+from serving.offer_tests import open_offer_tests
 from serving.offers import read_policies
 from serving.price_tests import open_price_tests
 from serving.records import open_records
 from serving.service import QuoteService
+from serving.showing import Showing
 from serving.signatures import Signer
 
 if TYPE_CHECKING:
@@ -305,6 +307,7 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         clock=clock,
         loader=loader,
         bundles=read_bundles(settings.bundles),
+        showing=Showing(settings.random_offers, open_offer_tests(settings)),
     )
     service.forget_known()
     return service

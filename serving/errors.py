@@ -18,6 +18,7 @@ ServingError
 ├── InFlightError            the request under an idempotency key is under way
 ├── UnknownCustomerError     the serving store has never heard of this customer
 ├── UnknownPriceTestError    no file declares a price test of this name
+├── UnknownOfferTestError    no file declares an offer test of this name
 ├── UnknownPurposeError      no source of features has this purpose
 │   └── WithdrawnPurposeError    so that what a request withdraws would withhold nothing
 ├── MissingEntityError       the product's profile needs a customer or seller that was not named
@@ -163,6 +164,10 @@ class UnknownCustomerError(ServingError):
 
 class UnknownPriceTestError(ServingError):
     """No file declares a price test of this name."""
+
+
+class UnknownOfferTestError(ServingError):
+    """No file declares an offer test of this name."""
 
 
 class UnknownPurposeError(ServingError):

@@ -92,7 +92,16 @@ def outcomes(settings: Settings, test: Experiment, moment: datetime) -> pd.DataF
         frame = con.execute(OUTCOMES, values).df()
     if len(frame) and not frame["cell"].between(0, len(test.cells) - 1).all():
         raise PriceTestError(f"quotes of {test.name} have cells that its file does not")
-    plan = plan_of(settings, test)
+    sale = pd.Series(_sales(plan_of(settings, test), frame), index=frame.index)
+    return frame.assign(sale=sale, profit=sale.where(frame["accepted"], 0.0))
+
+
+def earned(settings: Settings, product: str, frame: pd.DataFrame) -> np.ndarray:
+    """Give what sales of a product earn by its plan, minor units, shape (n,); see `outcomes`."""
+    return _sales(product_plan(find_product(settings, product), settings.plans), frame)
+
+
+def _sales(plan: RatingPlan, frame: pd.DataFrame) -> np.ndarray:
     kept, cost = np.zeros(len(frame)), np.zeros(len(frame))
     for channel in frame["channel"].unique():
         own = (frame["channel"] == channel).to_numpy()
@@ -100,8 +109,7 @@ def outcomes(settings: Settings, test: Experiment, moment: datetime) -> pd.DataF
         net = MILLION / (MILLION + terms.tax)
         kept[own] = net * (MILLION - terms.variable - terms.commission) / MILLION
         cost[own] = net * (MILLION - terms.loadings) / MILLION
-    earned = kept * frame["price_minor"] - cost * frame["technical_minor"]
-    return frame.assign(sale=earned, profit=earned.where(frame["accepted"], 0.0))
+    return np.asarray(kept * frame["price_minor"].to_numpy() - cost * frame["technical_minor"].to_numpy())
 
 
 def watch(settings: Settings, name: str, at: datetime, *, carry_out: bool = True) -> Watched:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.scoring_table import ScoringSummary
     from pricing.product import Product
     from serving.challenge_jobs import ChallengeStatus
+    from serving.ingest_quotes import MovedQuotes
     from serving.replay import Replay
     from serving.reprice import RepriceSummary
     from serving.wire import Quote, Recommendations, RiskProfile
@@ -263,6 +264,24 @@ def settlement_table(added: int, settlements: Sequence[Settlement]) -> Renderabl
     waiting = [str(done.quarantine) for done in settlements if done.quarantine]
     if waiting:
         table.caption = "quarantine: " + ", ".join(waiting)
+    return table
+
+
+def moved_quotes_table(moved: MovedQuotes) -> RenderableType:
+    """Draw which quotes are in the lake with their answer, and which are not."""
+    done = moved.replaced
+    table = Table(title=f"{done.stored:,} quotes of the service in the lake", title_justify="left")
+    table.add_column("")
+    table.add_column("count", justify="right")
+    table.add_row("accepted", f"{moved.accepted:,}")
+    table.add_row("declined, or expired unanswered", f"{moved.refused:,}")
+    for why, count in moved.left_out.items():
+        table.add_row(f"left out: {why}", f"{count:,}")
+    table.add_row("that wait", f"{done.waiting:,}")
+    for reason, count in done.reasons.items():
+        table.add_row(f"  {reason}", f"{count:,}")
+    if done.quarantine:
+        table.caption = f"quarantine: {done.quarantine}"
     return table
 
 

@@ -27,6 +27,7 @@ from serving.history import CustomerFacts
 from serving.http.exchange import mark
 from serving.offers import Asking
 from serving.records import QuoteRecord, Write, encode_body
+from serving.showing import Showing
 from serving.wire import Consents
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pricing.experience import OwnHistory
     from pricing.factors import FactorValue
     from pricing.product import Product
+    from serving.access.caller import Caller
     from serving.clock import Clock
     from serving.engine import InService
     from serving.events import EventAnswers, EventBatch
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from serving.signatures import Signer
     from serving.snapshot import Snapshot
     from serving.wire import (
+        BundleOffer,
         ProductInfo,
         Quote,
         QuoteRequest,
@@ -95,6 +98,8 @@ class QuoteService:
         Where later generations come from; None when there will be no other.
     bundles
         What is sold together, by code.
+    showing
+        Who sees which order of offers.
     """
 
     def __init__(
@@ -108,6 +113,7 @@ class QuoteService:
         clock: Clock,
         loader: Loader | None = None,
         bundles: Mapping[str, Bundle] | None = None,
+        showing: Showing = Showing(),  # noqa: B008 - frozen
     ) -> None:
         self.generation = generation
         self.loader = loader
@@ -121,6 +127,7 @@ class QuoteService:
         self.signer = signer
         self.clock = clock
         self._bundles = dict(bundles or {})
+        self._showing = showing
 
     @property
     def bundles(self) -> dict[str, Bundle]:
@@ -286,8 +293,37 @@ class QuoteService:
         """Give what a customer has granted or withdrawn."""
         return Consents(customer_id=customer_id, purposes=self._live.consents(customer_id))
 
+    async def show_offers(self, request: RecommendationRequest, who: Caller) -> Recommendations:
+        """Show offers, and store what was shown with its chances; when this returns, it is on the disk.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be stored. What else is refused: see `recommend`.
+        """
+        now, generation = self.clock(), self.generation
+        ranking, personal = self._ranked(generation, request, now)
+        model = generation.snapshot.propensities if personal else None
+        if personal:
+            products, rates = _on_offer(generation), generation.snapshot.rates
+            checksum = model.checksum if model else None
+            shown = self._showing.personal(request, who, now, ranking, products, rates, checksum)
+        else:
+            shown = self._showing.general(who, now, ranking)
+        await self.records.commit(Write(exposures=(shown.record,)))
+        ranked = shown.exposure.source == "ranker"
+        return views.recommendations_view(
+            request.customer_id,
+            shown.ranking,
+            now,
+            personal=ranked,
+            model=model.checksum if model and ranked else None,
+            bundles=self._bundle_offers(generation, ranking) if shown.exposure.source != "nothing" else (),
+            exposure_id=shown.exposure.exposure_id,
+        )
+
     def recommend(self, request: RecommendationRequest) -> Recommendations:
-        """Rank the products that the customer may hold and does not hold yet.
+        """Rank the products that the customer may hold and does not hold yet; nothing is stored.
 
         Who has withdrawn the consent for `recommendation`, or asks without personalisation, gets an order in
         which nothing personal counts beyond who may buy what.
@@ -298,13 +334,7 @@ class QuoteService:
             If the serving store has never heard of the customer.
         """
         now, generation = self.clock(), self.generation
-        facts = self._known_customer(generation.snapshot, request.customer_id, now)
-        withdrawn = self._withdrawn(request.customer_id)
-        personal = request.personalised and RECOMMENDATION not in withdrawn
-        if personal:
-            ranking = self._rank_personal(generation, request, facts, now, withdrawn)
-        else:
-            ranking = _rank_general(generation, request, facts, now)
+        ranking, personal = self._ranked(generation, request, now)
         model = generation.snapshot.propensities if personal else None
         return views.recommendations_view(
             request.customer_id,
@@ -312,12 +342,22 @@ class QuoteService:
             now,
             personal=personal,
             model=model.checksum if model else None,
-            bundles=bundle_offers(
-                self.bundles,
-                _on_offer(generation),
-                [item.product for item in ranking.excluded if item.codes != (UNLIKELY,)],
-            ),
+            bundles=self._bundle_offers(generation, ranking),
         )
+
+    def _bundle_offers(self, generation: Generation, ranking: Ranking) -> Sequence[BundleOffer]:
+        barred = [item.product for item in ranking.excluded if item.codes != (UNLIKELY,)]
+        return bundle_offers(self.bundles, _on_offer(generation), barred)
+
+    def _ranked(
+        self, generation: Generation, request: RecommendationRequest, now: datetime
+    ) -> tuple[Ranking, bool]:
+        """Rank, and say whether by what is known of the person."""
+        facts = self._known_customer(generation.snapshot, request.customer_id, now)
+        withdrawn = self._withdrawn(request.customer_id)
+        if request.personalised and RECOMMENDATION not in withdrawn:
+            return self._rank_personal(generation, request, facts, now, withdrawn), True
+        return _rank_general(generation, request, facts, now), False
 
     def _rank_personal(
         self,

@@ -27,6 +27,10 @@ class Settings(BaseSettings):
     plans: Path = Field(REFERENCE / "plans", description="Folder of the rating plans.")
     bundles: Path = Field(REFERENCE / "bundles", description="Folder of the bundles.")
     experiments: Path = Field(REFERENCE / "experiments", description="Folder of the price tests.")
+    offer_tests: Path = Field(REFERENCE / "offer_tests", description="Folder of the offer tests.")
+    random_offers: float = Field(
+        0.05, ge=0, le=0.5, description="Share of customers and days that see eligible products at random."
+    )
     host: str = Field("127.0.0.1", description="Address on which the service listens.")
     port: int = Field(8000, ge=0, le=65535, description="Port on which the service listens.")
     access: Literal["keys", "open"] = Field(

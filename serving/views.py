@@ -336,6 +336,7 @@ def recommendations_view(
     personal: bool,
     model: str | None,
     bundles: Sequence[BundleOffer] = (),
+    exposure_id: str | None = None,
 ) -> Recommendations:
     """Show ranked offers and what was left out."""
     return Recommendations(
@@ -343,6 +344,7 @@ def recommendations_view(
         as_of=as_of,
         mode="personal" if personal else "general",
         model=model,
+        exposure_id=exposure_id,
         notice=local(PERSONAL_NOTICE if personal else GENERAL_NOTICE),
         offers=[
             Offer(

@@ -84,6 +84,9 @@ class QuoteRequest(Wire):
         description="Rating factors by name, see GET /v1/products.",
         examples=[{"order_amount": 129.0, "category": "apparel"}],
     )
+    exposure_id: Code | None = Field(
+        None, description="Of the offers that this quote comes of, see POST /v1/recommendations."
+    )
     supersedes: Code | None = Field(
         None, description="Id of an earlier quote, not accepted, that this one takes the place of."
     )
@@ -384,9 +387,13 @@ class Recommendations(Wire):
     customer_id: int
     as_of: datetime
     mode: Literal["personal", "general"] = Field(
-        description="`general` without personalisation, or without the consent for `recommendation`."
+        description="`general` without personalisation, without the consent for `recommendation`, and for "
+        "the share of customers from whom it is learned how good the ranking is."
     )
     model: str | None = Field(description="Checksum of the propensities that ranked; None without any.")
+    exposure_id: str | None = Field(
+        None, description="Name it in the quotes that come of these offers, so that it is learned from them."
+    )
     notice: LocalText
     offers: list[Offer]
     bundles: list[BundleOffer] = Field(

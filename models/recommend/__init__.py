@@ -9,7 +9,7 @@ from models.recommend.judge import (
     default_rankers,
 )
 from models.recommend.months import fit_propensities
-from models.recommend.offers import UNLIKELY, OfferRules, order_offers, rank_general, rank_personal
+from models.recommend.offers import UNLIKELY, OfferRules, as_drawn, order_offers, rank_general, rank_personal
 from models.recommend.propensity import PropensityModel
 from models.recommend.ranking import (
     HELD,
@@ -41,6 +41,7 @@ __all__ = [
     "RankingTask",
     "Recommendation",
     "Segment",
+    "as_drawn",
     "compare_rankers",
     "default_rankers",
     "event_task",

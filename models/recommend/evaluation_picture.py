@@ -31,7 +31,7 @@ def evaluation_figure(found: Evaluation, measure: str = "take_up") -> Figure:
     scale = 100.0 if measure == "take_up" else 1.0
     values = found.table[found.table["measure"] == measure]
     names = list(dict.fromkeys(values["ranking"]))
-    figure, axes = new_figure(7.6, 1.6 + 0.75 * len(names))
+    figure, axes = new_figure(8.6, 1.6 + 0.75 * len(names))
     for step, (estimator, label) in enumerate(ESTIMATORS.items()):
         own = values[values["estimator"] == estimator]
         height = [names.index(name) + 0.22 * (step - 1) for name in own["ranking"]]
@@ -44,7 +44,7 @@ def evaluation_figure(found: Evaluation, measure: str = "take_up") -> Figure:
         if measure == "take_up"
         else "margin per 100 exposures, currency units"
     )
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     note = f"{found.exposures:,} exposures of {found.customers:,} customers; 95 % intervals"
     title(axes, "What each ranking is worth", note)
     return figure

@@ -193,6 +193,20 @@ def rank_general(
     return Ranking(offers, tuple(sorted(excluded, key=lambda item: item.product)))
 
 
+def as_drawn(
+    products: Sequence[Product], excluded: Sequence[Excluded], rates: PurchaseRates | None
+) -> Ranking:
+    """Offer products in the order in which they were drawn at random."""
+    why = (Text(en="One of the products that you may buy.", zh="您可投保的产品之一。"),)
+    return Ranking(
+        tuple(
+            Recommendation(one.code, one.name, rates.overall(one.code) if rates else 0.0, why)
+            for one in products
+        ),
+        tuple(sorted(excluded, key=lambda item: item.product)),
+    )
+
+
 def _reasons(
     model: PropensityModel, code: str, values: Array, spec: FeatureSpec, products: Sequence[Product]
 ) -> tuple[Text, ...]:

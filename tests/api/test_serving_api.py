@@ -523,6 +523,7 @@ NOT_OVER_HTTP = {
     "BookError": "the optimiser runs in notebooks and batches",
     "BelowExpensesError": "becomes the outcome price_below_expenses",
     "UnknownPriceTestError": "the command line asks for tests by name",
+    "UnknownOfferTestError": "the command line asks for tests by name",
     "ExperimentError": "refused when experiments are read, or in batches",
     "ExperienceError": "refused when products and the snapshot are read",
     "LimitsError": "becomes the outcome limits_contradict",

@@ -122,7 +122,7 @@ def test_a_damaged_artifact_is_refused_by_name(insurer, fitted):
 
 def test_offers_without_propensities_say_what_to_run(tmp_path, monkeypatch):
     monkeypatch.setattr("serving.cli_offers.console", Console(width=200))
-    words = ["offers", "--out", str(tmp_path / "x.parquet"), "--lake", str(tmp_path)]
+    words = ["offers", "write", "--out", str(tmp_path / "x.parquet"), "--lake", str(tmp_path)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1
     assert "premia propensity" in result.output
