@@ -39,6 +39,7 @@ NAMES = (
     "recommend_grocery",
     "recommend_truth",
     "recommend_batch",
+    "serving",
 )
 # figure -> (at most | at least, value)
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
@@ -116,6 +117,14 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "p99_ms": ("at most", 5.0),
     },
     "recommend_grocery": {"ndcg10": ("at least", 0.240), "ndcg10_popularity": ("at least", 0.225)},
+    "serving": {
+        "vs_bare": ("at least", 0.6),
+        "vs_mlflow": ("at least", 20.0),
+        "vs_bentoml": ("at least", 3.0),
+        "p50_ms_c1": ("at most", 1.5),
+        "p99_ms_c1": ("at most", 4.0),
+        "p99_ms_c16": ("at most", 25.0),
+    },
     "incremental": {"vs_full": ("at most", 0.10), "equal": ("at least", 1.0)},
 }
 

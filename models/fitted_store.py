@@ -131,7 +131,10 @@ def read_fitted(
     FittedMissingError
         See `served_month`.
     """
-    month = _micros(served_month(connection, as_of))
+    return _read(connection, entity, key, _micros(served_month(connection, as_of)))
+
+
+def _read(connection: sqlite3.Connection, entity: str, key: int | None, month: int) -> float | None:
     if key is None:
         return None
     row = connection.execute(
@@ -159,10 +162,13 @@ def read_fitted_features(
     as_of
         Naive UTC.
     """
+    if not names:
+        return {}
+    month = _micros(served_month(connection, as_of))
     found: dict[str, float | None] = {}
     for name in names:
         key = keys.get(FITTED[name].key)
-        found[name] = read_fitted(connection, FITTED[name].entity, None if key is None else int(key), as_of)
+        found[name] = _read(connection, FITTED[name].entity, None if key is None else int(key), month)
     return found
 
 

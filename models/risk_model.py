@@ -34,15 +34,17 @@ class Reason:
     ----------
     input
         Rating factor or profile feature.
-    relativity
-        Factor on the expected cost against the average risk; for an event, factor on its odds.
     contribution
         Natural logarithm of the relativity; contributions of all inputs add up to the raw score.
     """
 
     input: str
-    relativity: float
     contribution: float
+
+    @property
+    def relativity(self) -> float:
+        """Factor on the expected cost against the average risk; for an event, factor on its odds."""
+        return exp_one(self.contribution)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class RiskModel:
             for i, part in enumerate(scorer.contributions_one(row)):
                 sums[i] += part
         ranked = sorted(range(len(sums)), key=lambda i: (-abs(sums[i]), i))
-        return tuple(Reason(self.inputs[i], exp_one(sums[i]), sums[i]) for i in ranked if sums[i])
+        return tuple(Reason(self.inputs[i], sums[i]) for i in ranked if sums[i])
 
     def contributions(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Contributions of all inputs, shape (n, inputs); what `reasons` says, for a batch."""

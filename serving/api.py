@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -75,6 +76,9 @@ def create_app(open_service: Callable[[], QuoteService], settings: Settings | No
         app.state.service = service
         app.state.life = QuoteLife(service)
         app.state.repeats = Repeats(service.records, service.clock)
+        # What was loaded stays: the collector would walk it all again and again, 50 to 100 ms each time.
+        gc.collect()
+        gc.freeze()
         async with watching(service), delivering(service.records, service.clock) as app.state.deliverer:
             yield
         await service.aclose()

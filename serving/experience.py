@@ -145,8 +145,12 @@ class Rated:
 
 def priced_keys(spec: FeatureSpec, product: Product) -> tuple[str, ...]:
     """Name the key columns of those whose history prices a product, by features or by own claims."""
+    return with_own_key(history_keys(spec, product.profile), product)
+
+
+def with_own_key(keys: tuple[str, ...], product: Product) -> tuple[str, ...]:
+    """Add the key column of own claims to those of features."""
     own = product.experience
-    keys = history_keys(spec, product.profile)
     return keys if own is None or own.scale else tuple(dict.fromkeys((*keys, own.key)))
 
 

@@ -337,14 +337,14 @@ class QuoteLife:
             "price": views.money(price, product.currency).model_dump(),
             "indication": None,
             "ladder": ladder,
-            "settlement": views.settled(price, terms, product.currency).model_dump(),
+            "settlement": views.settled(price, terms, product.currency),
             "expires_at": expires.isoformat(),
             "certificate": self._service.signer.certify(life.record.quote_id, product, price, expires),
         }
 
     @staticmethod
     def _indicated(steps: Sequence[Any], currency: str, payee: str) -> list[dict[str, Any]]:
-        return [views.ladder_step(LadderStep(*step), currency, payee).model_dump() for step in steps]
+        return [views.ladder_step(LadderStep(*step), currency, payee) for step in steps]
 
     def _terms(self, life: Life, now: datetime) -> tuple[Any, ChannelTerms, str]:
         quote = life.answer

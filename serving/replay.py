@@ -99,7 +99,7 @@ def replay(quote_id: str, store: SyncRecords, registry: Registry) -> Replay:
     if record.status == "draft":
         raise UnknownQuoteError(f"{quote_id!r} is a draft: there is no price to recompute")
     body = record.body
-    quote = stored_quote(body)
+    quote = stored_quote(body["answer"])
     versions = quote.versions
     plan = registry.archive.plan(versions.plan_hash)
     product = registry.archive.product(versions.product_hash)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -22,6 +21,7 @@ from serving.answers import parts, visible
 from serving.bundles import price_bundle
 from serving.examples import REQUESTS
 from serving.life_cycle import QuoteLife  # noqa: TC001 - likewise
+from serving.records import encode_body
 from serving.repeats import Asked, Repeats, digest_of
 from serving.service import QuoteService  # noqa: TC001 - likewise
 from serving.wire import BundleQuote, BundleRequest, Certificate, Problem, QuoteAnswer, QuoteRequest
@@ -78,7 +78,7 @@ def example(name: str) -> dict[str, Any]:
 
 def encode(answer: Mapping[str, Any]) -> bytes:
     """Write an answer as JSON."""
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    return encode_body(answer)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from serving.errors import (
     UnknownPurposeError,
     WithdrawnPurposeError,
 )
-from serving.experience import WITHHELD, priced_keys, rated_products
+from serving.experience import WITHHELD, priced_keys, rated_products, with_own_key
 from serving.generation import tell_refused
 from serving.history import CustomerFacts
 from serving.http.exchange import mark
@@ -70,17 +71,19 @@ class Priced:
 
     Attributes
     ----------
-    answer
-        What the channel gets.
+    shown
+        What the channel gets, as JSON, as it is stored.
     record
         What is stored with it.
-    shown
-        The answer as JSON, as it is stored.
     """
 
-    answer: Quote
-    record: QuoteRecord
     shown: dict[str, Any]
+    record: QuoteRecord
+
+    @cached_property
+    def answer(self) -> Quote:
+        """What the channel gets, as its wire type."""
+        return views.stored_quote(self.shown)
 
 
 class QuoteService:
@@ -192,7 +195,7 @@ class QuoteService:
         expires_at = now + timedelta(minutes=service.product.quote_valid_minutes)
         price = decision.ladder.price_minor if decision.ladder else None
         certificate = self.signer.certify(quote_id, service.product, price, expires_at) if sign else None
-        quote = views.quote_view(
+        shown = views.quote_view(
             quote_id=quote_id,
             request=request,
             service=service,
@@ -209,20 +212,20 @@ class QuoteService:
         offered = decision.offer.record(service.plan, tested) if decision.offer else {}
         tried = record_arm(champion, arm, risk, profile, sale, decision.inputs)
         self.shadow_failures += "failed" in tried.get("challenge", {}).get("shadow", {})
-        body = views.quote_record(quote, request, decision, facts) | offered | tried
+        body = views.quote_record(shown, request, decision, facts) | offered | tried
         record = QuoteRecord(
-            quote_id=quote.quote_id,
-            created_at=quote.created_at,
-            expires_at=quote.expires_at,
-            channel=quote.channel,
-            sub_channel=quote.sub_channel,
-            product=quote.product,
-            status=quote.status,
-            price_minor=quote.price.minor if quote.price else None,
+            quote_id=quote_id,
+            created_at=now,
+            expires_at=expires_at,
+            channel=request.channel,
+            sub_channel=request.sub_channel,
+            product=request.product,
+            status=decision.status,
+            price_minor=price,
             text=encode_body(body),
-            customer_id=quote.customer_id,
+            customer_id=request.customer_id,
         )
-        return Priced(quote, record, body["answer"])
+        return Priced(shown, record)
 
     def take(self, newest: Generation) -> int:
         """Price with another generation from the next request on; give the events of the log that it holds.
@@ -427,7 +430,7 @@ class QuoteService:
         withdrawn: Set[str],
     ) -> dict[str, int | float | None]:
         reader = generation.snapshot.readers[request.product]
-        needed = priced_keys(self._spec, generation.products[request.product].product)
+        needed = with_own_key(reader.keys, generation.products[request.product].product)
         levels = {name: value for name, value in risk.items() if isinstance(value, str)}
         keys = {**levels, "customer_id": request.customer_id, "seller_id": request.seller_id}
         for column in needed:

@@ -52,6 +52,7 @@ class Signer:
         self._keys = [_read(path) for path in sorted(folder.glob("*.pem"))]
         self._newest = self._keys[-1]
         self._key_id = key_id(self._newest.public_key())
+        self._covers: dict[str, str] = {}
         self._public = {key_id(key.public_key()): key.public_key() for key in self._keys}
 
     def certify(
@@ -65,9 +66,14 @@ class Signer:
             "price_minor": price_minor,
             "currency": product.currency,
             "expires_at": expires_at.isoformat(),
-            "cover_hash": cover_hash(product),
+            "cover_hash": self._cover_hash(product),
         }
         return {**said, "signature": _text(self._newest.sign(canonical(said)))}
+
+    def _cover_hash(self, product: Product) -> str:
+        if product.hash not in self._covers:
+            self._covers[product.hash] = cover_hash(product)
+        return self._covers[product.hash]
 
     def is_genuine(self, certificate: Mapping[str, Any]) -> bool:
         """Tell whether one of the keys signed a certificate as it stands."""

@@ -25,12 +25,10 @@ from serving.texts import (
 )
 from serving.wire import (
     BundleOffer,
-    Certificate,
     CustomerScore,
     CustomerSegment,
     Excluded,
     FactorInfo,
-    LadderStep,
     LocalText,
     MoneyAmount,
     NeedAnswer,
@@ -40,13 +38,8 @@ from serving.wire import (
     ProfileFeature,
     Quote,
     QuoteRequest,
-    Reason,
     Recommendations,
     RiskProfile,
-    RiskScore,
-    RuleOutcome,
-    Settled,
-    Versions,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +68,11 @@ def local(text: Any) -> LocalText:  # noqa: ANN401 - features, models and pricin
     return LocalText(en=text.en, zh=text.zh)
 
 
+def texts(text: Any) -> dict[str, str]:  # noqa: ANN401 - as in `local`
+    """Write a two-language text."""
+    return {"en": text.en, "zh": text.zh}
+
+
 def quote_view(
     *,
     quote_id: str,
@@ -89,73 +87,92 @@ def quote_view(
     expires_at: datetime,
     customer_known: bool,
     certificate: Mapping[str, Any] | None = None,
-) -> Quote:
-    """Put a decision into the form in which it is answered and stored."""
-    ladder = decision.ladder
-    currency = service.product.currency
+) -> dict[str, Any]:
+    """Put a decision into the form in which it is answered and stored: a `wire.Quote` as JSON.
+
+    It is written down at once, not as a model that is validated and dumped: a test holds the two equal.
+    """
+    ladder, indicated, product = decision.ladder, decision.indicated_minor, service.product
+    currency = product.currency
     terms = service.plan.terms(request.channel, request.sub_channel)
-    return Quote(
-        quote_id=quote_id,
-        status=decision.status,
-        product=request.product,
-        channel=request.channel,
-        sub_channel=request.sub_channel,
-        expiring_premium_minor=request.expiring_premium_minor,
-        customer_id=request.customer_id,
-        seller_id=request.seller_id,
-        customer_known=customer_known,
-        created_at=created_at,
-        expires_at=expires_at,
-        as_of=created_at,
-        price=None if ladder is None else money(ladder.price_minor, currency),
-        score=_score(service.product, decision),
-        indication=None if decision.indicated_minor is None else money(decision.indicated_minor, currency),
-        ladder=[] if ladder is None else [ladder_step(step, currency, terms.payee) for step in ladder.steps],
-        settlement=None if ladder is None else settled(ladder.price_minor, terms, currency),
-        reasons=[
-            *_reasons(service.product, decision, spec, {**profile, **risk}),
-            *_own_history(service.product, decision, risk),
-            *([] if ladder is None else table_reasons(service.plan, service.product, risk)),
+    now = created_at.isoformat()
+    return {
+        "quote_id": quote_id,
+        "bundle_id": None,
+        "status": decision.status,
+        "product": request.product,
+        "channel": request.channel,
+        "sub_channel": request.sub_channel,
+        "expiring_premium_minor": request.expiring_premium_minor,
+        "customer_id": request.customer_id,
+        "seller_id": request.seller_id,
+        "customer_known": customer_known,
+        "created_at": now,
+        "expires_at": expires_at.isoformat(),
+        "as_of": now,
+        "price": None if ladder is None else _money(ladder.price_minor, currency),
+        "accepted_price_minor": None,
+        "indication": None if indicated is None else _money(indicated, currency),
+        "settlement": None if ladder is None else settled(ladder.price_minor, terms, currency),
+        "score": _score(product, decision),
+        "outcomes": [_outcome(outcome) for outcome in decision.outcomes],
+        "risk": {name: _finite(value) for name, value in risk.items()},
+        "profile": dict(profile),
+        "withheld": list(withheld),
+        "missing": [],
+        "supersedes": request.supersedes,
+        "certificate": None if certificate is None else dict(certificate),
+        "ladder": []
+        if ladder is None
+        else [ladder_step(step, currency, terms.payee) for step in ladder.steps],
+        "reasons": [
+            *_reasons(product, decision, spec, {**profile, **risk}),
+            *_own_history(product, decision, risk),
+            *([] if ladder is None else table_reasons(service.plan, product, risk)),
             *_caps(ladder),
         ],
-        outcomes=[_outcome(outcome) for outcome in decision.outcomes],
-        risk={name: _finite(value) for name, value in risk.items()},
-        profile=dict(profile),
-        withheld=list(withheld),
-        supersedes=request.supersedes,
-        versions=_versions(service),
-        certificate=None if certificate is None else Certificate(**certificate),
-    )
+        "versions": _versions(service),
+    }
 
 
 def money(minor: int, currency: str) -> MoneyAmount:
     """Write an amount for people and for sums."""
-    return MoneyAmount(amount=from_minor(minor, currency), minor=minor, currency=currency)
+    return MoneyAmount(**_money(minor, currency))
 
 
-def ladder_step(step: Step, currency: str, payee: str) -> LadderStep:
+def _money(minor: int, currency: str) -> dict[str, Any]:
+    return {"amount": from_minor(minor, currency), "minor": minor, "currency": currency}
+
+
+def ladder_step(step: Step, currency: str, payee: str) -> dict[str, Any]:
     """Write a step of a ladder."""
-    return LadderStep(
-        step=step.name,
-        label=local(STEP_LABELS[step.name]),
-        amount=from_minor(step.minor, currency),
-        minor=step.minor,
-        payee=payee if step.name == "commission" else None,
-    )
+    return {
+        "step": step.name,
+        "label": texts(STEP_LABELS[step.name]),
+        "amount": from_minor(step.minor, currency),
+        "minor": step.minor,
+        "payee": payee if step.name == "commission" else None,
+    }
 
 
-def settled(price_minor: int, terms: ChannelTerms, currency: str) -> Settled:
+def settled(price_minor: int, terms: ChannelTerms, currency: str) -> dict[str, Any]:
     """Say what is owed of a price."""
     owed = settle(price_minor, terms)
-    return Settled(
-        payee=terms.payee,
-        tax=money(int(owed.tax_minor), currency),
-        commission=money(int(owed.commission_minor), currency),
-        kept=money(int(owed.kept_minor), currency),
-    )
+    return {
+        "payee": terms.payee,
+        "tax": _money(int(owed.tax_minor), currency),
+        "commission": _money(int(owed.commission_minor), currency),
+        "kept": _money(int(owed.kept_minor), currency),
+    }
 
 
-def _own_history(product: Product, decision: Decision, risk: Mapping[str, FactorValue]) -> list[Reason]:
+def _reason(name: str, value: float | str | None, relativity: float, text: Text) -> dict[str, Any]:
+    return {"input": name, "value": value, "relativity": relativity, "text": texts(text)}
+
+
+def _own_history(
+    product: Product, decision: Decision, risk: Mapping[str, FactorValue]
+) -> list[dict[str, Any]]:
     """Say what own claims, or the class of the scale, do to the premium."""
     inputs, own = decision.inputs, decision.own
     if inputs is None or not isinstance(inputs.experience, int) or product.experience is None:
@@ -164,15 +181,16 @@ def _own_history(product: Product, decision: Decision, risk: Mapping[str, Factor
     scale = product.experience.scale
     if scale is not None:
         place = int(risk[scale.factor])
-        text = class_text(place, relativity)
-        return [Reason(input=scale.factor, value=place, relativity=relativity, text=local(text))]
+        return [_reason(scale.factor, place, relativity, class_text(place, relativity))]
     if own is None:
         return []
     text = own_text(product.experience, own, exponent(product.currency), relativity)
-    return [Reason(input="experience", value=own.claims, relativity=relativity, text=local(text))]
+    return [_reason("experience", own.claims, relativity, text)]
 
 
-def table_reasons(plan: RatingPlan, product: Product, risk: Mapping[str, FactorValue]) -> list[Reason]:
+def table_reasons(
+    plan: RatingPlan, product: Product, risk: Mapping[str, FactorValue]
+) -> list[dict[str, Any]]:
     """Name what the plan's own tables make of a rated risk, but for those that leave it as it is."""
     factors = {factor.name: factor for factor in product.factors}
     found = []
@@ -181,23 +199,22 @@ def table_reasons(plan: RatingPlan, product: Product, risk: Mapping[str, FactorV
         relativity = table.relativity(value) / MILLION
         if relativity != 1.0:
             unit = factor.unit if isinstance(factor, NumberFactor) else ""
-            text = local(table_text(factor.label, value, unit, relativity))
-            found.append(Reason(input=name, value=_finite(value), relativity=relativity, text=text))
+            text = table_text(factor.label, value, unit, relativity)
+            found.append(_reason(name, _finite(value), relativity, text))
     return found
 
 
-def _caps(ladder: Ladder | None) -> list[Reason]:
+def _caps(ladder: Ladder | None) -> list[dict[str, Any]]:
     """Name the caps that bind."""
     found, total = [], 0
     for step in () if ladder is None else ladder.steps:
         before, total = total, total + step.minor
         if step.name in CAPS and step.minor:
-            text = local(cap_text(step.name, before, total))
-            found.append(Reason(input=step.name, value=None, relativity=total / max(before, 1), text=text))
+            found.append(_reason(step.name, None, total / max(before, 1), cap_text(step.name, before, total)))
     return found
 
 
-def _score(product: Product, decision: Decision) -> RiskScore | None:
+def _score(product: Product, decision: Decision) -> dict[str, Any] | None:
     """Score a risk that the model could score; a product without a scale has none."""
     if product.score is None or decision.scored is None:
         return None
@@ -205,11 +222,11 @@ def _score(product: Product, decision: Decision) -> RiskScore | None:
         found = score(decision.scored.risk_premium_minor, product)
     except TechnicalPremiumError:
         return None
-    return RiskScore(points=found.points, band=found.band.code, name=local(found.band.name))
+    return {"points": found.points, "band": found.band.code, "name": texts(found.band.name)}
 
 
-def _outcome(outcome: Outcome) -> RuleOutcome:
-    return RuleOutcome(code=outcome.code, effect=outcome.effect, message=local(outcome.message))
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {"code": outcome.code, "effect": outcome.effect, "message": texts(outcome.message)}
 
 
 def _finite(value: FactorValue) -> float | str | None:
@@ -218,21 +235,15 @@ def _finite(value: FactorValue) -> float | str | None:
 
 def _reasons(
     product: Product, decision: Decision, spec: FeatureSpec, values: Mapping[str, Value | str]
-) -> list[Reason]:
+) -> list[dict[str, Any]]:
     if decision.scored is None:
         return []
     shown = []
     for reason in decision.scored.reasons[:SHOWN_REASONS]:
         label, unit = input_label(product, spec, reason.input)
-        value = values[reason.input]
-        shown.append(
-            Reason(
-                input=reason.input,
-                value=None if value is None else _finite(value),
-                relativity=reason.relativity,
-                text=local(reason_text(label, value, unit, reason.relativity)),
-            )
-        )
+        value, relativity = values[reason.input], reason.relativity
+        text = reason_text(label, value, unit, relativity)
+        shown.append(_reason(reason.input, None if value is None else _finite(value), relativity, text))
     return shown
 
 
@@ -247,28 +258,28 @@ def input_label(product: Product, spec: FeatureSpec, name: str) -> tuple[Text, s
     return Text(en=item.description.en, zh=item.description.zh), item.unit
 
 
-def _versions(service: InService) -> Versions:
-    return Versions(
-        product_version=service.product.version,
-        product_hash=service.product.hash,
-        plan=service.plan.code,
-        plan_version=service.plan.version,
-        plan_hash=service.plan.hash,
-        filing=service.plan.filing,
-        model=service.bundle.model.family,
-        model_version=service.model_version,
-        model_hash=service.model_hash,
-        feature_spec_hash=service.bundle.spec_hash,
-    )
+def _versions(service: InService) -> dict[str, Any]:
+    return {
+        "product_version": service.product.version,
+        "product_hash": service.product.hash,
+        "plan": service.plan.code,
+        "plan_version": service.plan.version,
+        "plan_hash": service.plan.hash,
+        "filing": service.plan.filing,
+        "model": service.bundle.model.family,
+        "model_version": service.model_version,
+        "model_hash": service.model_hash,
+        "feature_spec_hash": service.bundle.spec_hash,
+    }
 
 
 def quote_record(
-    quote: Quote, request: QuoteRequest, decision: Decision, facts: Mapping[str, Fact]
+    answer: Mapping[str, Any], request: QuoteRequest, decision: Decision, facts: Mapping[str, Fact]
 ) -> dict[str, Any]:
     """Give what is stored: the answer, the request as it came, and what a replay needs beside them."""
     scored, inputs, indicated = decision.scored, decision.inputs, decision.indicated
     return {
-        "answer": quote.model_dump(mode="json"),
+        "answer": answer,
         "request": request.model_dump(mode="json"),
         "risk_premium_minor": None if scored is None else _finite(scored.risk_premium_minor),
         "own": None if decision.own is None else asdict(decision.own),
@@ -284,9 +295,9 @@ def _recorded(inputs: PriceInputs) -> dict[str, Any]:
     return {item.name: getattr(inputs, item.name) for item in fields(inputs)[1:]}
 
 
-def stored_quote(body: Mapping[str, Any]) -> Quote:
-    """Read a stored record back into the answer."""
-    return Quote.model_validate(body["answer"], strict=False)
+def stored_quote(answer: Mapping[str, Any]) -> Quote:
+    """Read an answer back into its wire type."""
+    return Quote.model_validate(answer, strict=False)
 
 
 def profile_view(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from serving.errors import ErasedQuoteError
 
 if TYPE_CHECKING:
@@ -24,7 +26,10 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
     ValueError
         If a number is not finite: JSON has no word for it.
     """
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = to_json(body)
+    if b"NaN" in text or b"Infinity" in text:  # a number that is not finite, or a text that says so
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return text
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pricing.factors import Text
 from pricing.ladder import STEP_NAMES
 from pricing.plan import RatingPlan, read_plan
 from pricing.product import read_product
+from pricing.quote_states import State
 from serving.clock import EPOCH, to_micros, wall_clock
 from serving.engine import REFERRALS, refusal
 from serving.governance_jobs import banded
@@ -59,9 +60,12 @@ def test_tables_of_the_plan_are_reasons_in_both_languages():
     tables = {"fuel": {"levels": levels}, "driver_age": {"bands": bands}}
     plan = RatingPlan.model_validate(plan.model_dump() | {"relativities": tables})
     young = table_reasons(plan, product, {"fuel": "diesel", "driver_age": 20.0})
-    assert [(reason.input, reason.relativity) for reason in young] == [("fuel", 1.07), ("driver_age", 1.1)]
-    assert young[0].text.en.endswith("(diesel), rating plan: x 1.07")
-    assert young[1].text.zh.endswith("费率表：×1.1")
+    assert [(reason["input"], reason["relativity"]) for reason in young] == [
+        ("fuel", 1.07),
+        ("driver_age", 1.1),
+    ]
+    assert young[0]["text"]["en"].endswith("(diesel), rating plan: x 1.07")
+    assert young[1]["text"]["zh"].endswith("费率表：×1.1")
     assert table_reasons(plan, product, {"fuel": "petrol", "driver_age": 40.0}) == []
 
 
@@ -232,12 +236,7 @@ def test_tenure_counts_whole_days_and_an_unknown_start_is_unknown():
 
 
 def test_the_wire_knows_every_status():
-    assert set(get_args(Quote.model_fields["status"].annotation)) == {
-        "quoted",
-        "referred",
-        "declined",
-        "expired",
-    }
+    assert set(get_args(Quote.model_fields["status"].annotation)) == set(get_args(State))
 
 
 def test_levels_of_a_category_are_never_cut_into_bands():
