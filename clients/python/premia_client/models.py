@@ -394,6 +394,7 @@ class QuoteRequest(Model):
     seller_id: int | None = None
     withdrawn_purposes: list[str] = Field(default_factory=list)
     risk: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    exposure_id: str | None = None
     supersedes: str | None = None
     needs: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
     context: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
@@ -438,6 +439,7 @@ class Recommendations(Model):
     as_of: datetime
     mode: Literal['personal', 'general']
     model: str | None
+    exposure_id: str | None = None
     notice: LocalText
     offers: list[Offer]
     bundles: list[BundleOffer] = Field(default_factory=list)
