@@ -124,7 +124,13 @@ class PostgresDatabase:
     """
 
     def __init__(self, url: str, vault: Vault) -> None:
-        from sqlalchemy.ext.asyncio import create_async_engine
+        try:
+            import asyncpg  # type: ignore[import-untyped]  # noqa: F401 - what the engine will load
+            from sqlalchemy.ext.asyncio import create_async_engine
+        except ImportError as error:
+            raise StoreError(
+                f"PREMIA_DATABASE needs the extra postgres ({error}). Hint: pip install 'premia[postgres]'"
+            ) from error
 
         try:
             target = make_url(url).set(drivername="postgresql+asyncpg")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
-from serving.clock import to_micros
+from serving.clock import to_micros, wall_clock
 from serving.http.exchange import mark, note_quote
 from serving.records.chain import check_seal
 from serving.records.databases import PostgresDatabase, SqliteDatabase
@@ -129,11 +129,6 @@ class RecordStore:
         """Give what was answered to a request; None when nothing was, or it is no longer kept."""
         return await self._database.read(lambda found: read_reply(found, self._vault, channel, key, now))
 
-    async def forget_replies(self, now: datetime) -> int:
-        """Drop replies whose time is over; give their number."""
-        over = delete(REPLIES).where(REPLIES.c.until_us <= to_micros(now))
-        return await self._database.write(lambda found: found.execute(over).rowcount)
-
     async def aclose(self) -> None:
         """Finish what is under way and give the database back."""
         await self._groups.drain()
@@ -254,7 +249,7 @@ def _store(connection: Connection, vault: Vault, writes: Sequence[Write]) -> Non
 
 
 def open_records(settings: Settings) -> RecordStore:
-    """Open the store for a service; it is made, or brought to the newest layout, when it must be.
+    """Open the store for a service; it is made or brought to the newest layout, replies that are over go.
 
     Raises
     ------
@@ -262,7 +257,11 @@ def open_records(settings: Settings) -> RecordStore:
         If it is of a newer layout or another master key, or does not answer.
     """
     vault = open_vault(settings)
-    return RecordStore(_database(settings, vault), vault)
+    database = _database(settings, vault)
+    over = delete(REPLIES).where(REPLIES.c.until_us <= to_micros(wall_clock(settings.clock)()))
+    database.write_now(lambda found: found.execute(over))
+    database.close_now()  # connections are made on the loop of the service
+    return RecordStore(database, vault)
 
 
 def open_sync_records(settings: Settings) -> SyncRecords:
