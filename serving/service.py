@@ -25,7 +25,7 @@ from serving.errors import (
 from serving.experience import WITHHELD, priced_keys, rated_products, with_own_key
 from serving.generation import tell_refused
 from serving.history import CustomerFacts
-from serving.http.exchange import mark
+from serving.http.exchange import mark, note_arm
 from serving.offers import Asking
 from serving.records import QuoteRecord, Write, encode_body
 from serving.showing import Showing
@@ -210,6 +210,7 @@ class QuoteService:
             certificate=certificate,
         )
         offered = decision.offer.record(service.plan, tested) if decision.offer else {}
+        note_arm(quote_id, arm)
         tried = record_arm(champion, arm, risk, profile, sale, decision.inputs)
         self.shadow_failures += "failed" in tried.get("challenge", {}).get("shadow", {})
         body = views.quote_record(shown, request, decision, facts) | offered | tried

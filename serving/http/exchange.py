@@ -34,6 +34,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "arms",
         "arrived_ns",
         "began",
         "ended",
@@ -57,6 +58,7 @@ class Exchange:
         self.status = 0
         self.key_id: str | None = None
         self.quotes: list[tuple[str, str, str, str]] = []
+        self.arms: dict[str, str] = {}
         self.marks: list[tuple[str, int]] = []
         fresh = token_hex(16)  # all of it random, as samplers downstream expect
         self.span_id = token_hex(8)
@@ -123,8 +125,16 @@ def mark(stage: str) -> None:
         exchange.marks.append((stage, perf_counter_ns()))
 
 
-def note_quote(product: str, channel: str, state: str, arm: str = "champion") -> None:
+def note_arm(quote_id: str, arm: str) -> None:
+    """Say which arm priced a quote that is about to be noted; champion where nothing is said."""
+    exchange = _CURRENT.get()
+    if exchange is not None:
+        exchange.arms[quote_id] = arm
+
+
+def note_quote(product: str, channel: str, state: str, quote_id: str = "") -> None:
     """Say that the running request brought a quote into a state; product and channel are known ones."""
     exchange = _CURRENT.get()
     if exchange is not None:
+        arm = exchange.arms.get(quote_id, "champion")
         exchange.quotes.append((product, channel, state, arm))

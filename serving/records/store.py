@@ -89,7 +89,7 @@ class RecordStore:
         except IntegrityError as error:
             raise await self._database.read(lambda found: refusal(found, self._vault, write)) from error
         for quote in write.quotes:
-            note_quote(quote.product, quote.channel, quote.status)
+            note_quote(quote.product, quote.channel, quote.status, quote.quote_id)
 
     @property
     def groups(self) -> Mapping[int, int]:

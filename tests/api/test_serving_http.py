@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from serving.access.caller import OPEN
 from serving.http.body import MAX_DEPTH, too_deep
-from serving.http.exchange import Exchange, mark, note_quote
+from serving.http.exchange import Exchange, mark, note_arm, note_quote
 from serving.http.limits import Limits
 from serving.http.logs import BufferedHandler, log_request, logging_to
 from serving.http.server import build_server
@@ -68,7 +68,8 @@ def small_app(settings: Settings) -> tuple[Application, threading.Event]:
         time.sleep(0.002)
         mark("profile")
         mark("score")
-        note_quote("motor", "direct", "quoted")
+        note_arm("q1", "challenger")
+        note_quote("motor", "direct", "quoted", "q1")
 
     @app.get("/broken/{customer_id}")
     async def broken(customer_id: int) -> None:
@@ -404,7 +405,7 @@ def test_the_log_names_route_key_product_and_trace_and_nothing_of_the_caller():
         "motor",
         "direct",
         "quoted",
-        "champion",
+        "challenger",
     ]
     assert first["ms"] >= 2
     (fault,) = [line for line in lines if "error" in line]
@@ -425,20 +426,20 @@ def test_the_log_can_be_a_line_to_read_and_leave_out_what_is_not_grave():
 def test_a_log_that_nobody_reads_stops_no_request(monkeypatch):
     monkeypatch.setattr("serving.http.logs.KEPT_LINES", 5)
     reader, writer = os.pipe()
-    with os.fdopen(writer, "w") as stream:
-        handler = BufferedHandler(stream)
-        begun = time.perf_counter()
-        for _ in range(40):
-            for _ in range(5):
-                handler.emit(logging.makeLogRecord({"msg": "x" * 10_000}))
-            time.sleep(0.01)
-        assert time.perf_counter() - begun < 5
-        written = b""
-        closing = threading.Thread(target=handler.close)
-        closing.start()
-        while closing.is_alive() or b"dropped" not in written:
-            written += os.read(reader, 1_000_000)
-        closing.join()
+    stream = os.fdopen(writer, "w")
+    handler = BufferedHandler(stream)
+    begun = time.perf_counter()
+    for _ in range(40):
+        for _ in range(5):
+            handler.emit(logging.makeLogRecord({"msg": "x" * 10_000}))
+        time.sleep(0.01)
+    assert time.perf_counter() - begun < 5
+    closing = threading.Thread(target=lambda: (handler.close(), stream.close()))
+    closing.start()
+    written = b""
+    while chunk := os.read(reader, 1_000_000):  # until the other end is closed
+        written += chunk
+    closing.join()
     os.close(reader)
     assert b"lines of the log were dropped" in written
 
