@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gc
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from fastapi import Depends, FastAPI, Path, Request
 
 from serving.access.caller import (  # noqa: TC001 - FastAPI reads annotations at run time
+    AnyCaller,
     ConsentWriter,
     EventWriter,
     ProfileReader,
     Recommender,
 )
+from serving.access.desk import desk_of
+from serving.access.oauth import add_token_route
+from serving.access.scopes import document_access
 from serving.events import EventAnswers, EventBatch  # noqa: TC001 - likewise
 from serving.generation import watching
 from serving.http.limits import Limits
@@ -79,16 +83,24 @@ def create_app(open_service: Callable[[], QuoteService], settings: Settings | No
         # What was loaded stays: the collector would walk it all again and again, 50 to 100 ms each time.
         gc.collect()
         gc.freeze()
-        async with watching(service), delivering(service.records, service.clock) as app.state.deliverer:
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(watching(service))
+            app.state.deliverer = await running.enter_async_context(
+                delivering(service.records, service.clock)
+            )
+            if desk:
+                await running.enter_async_context(desk.open())
             yield
         await service.aclose()
         if traces:
             traces.close()
 
     settings = settings or Settings()
+    desk = desk_of(settings)
     traces = _open_traces(settings)
     app = Application(
         Limits.of(settings),
+        desk,
         title="Premia",
         summary="Scored, explained quotes for internet insurance",
         version=version("premia"),
@@ -101,8 +113,10 @@ def create_app(open_service: Callable[[], QuoteService], settings: Settings | No
     install_problems(app)
     app.include_router(router)
     _add_routes(app)
+    add_token_route(app, desk)
     add_watch_routes(app, settings)
     document_problems(app)
+    document_access(app)
     return app
 
 
@@ -143,6 +157,6 @@ def _add_routes(app: Application) -> None:
         return await service.show_offers(body, who)
 
     @app.get("/v1/products")
-    async def list_products(service: Service) -> list[ProductInfo]:
+    async def list_products(service: Service, who: AnyCaller) -> list[ProductInfo]:
         """List the products in service with what each needs to know."""
-        return service.list_products()
+        return [one for one in service.list_products() if who.sells(one.code)]

@@ -25,6 +25,7 @@ from models.tuned import read_tuned, tuned_path
 from pricing.product import read_product
 from serving import render
 from serving.api import create_app
+from serving.cli_access import app as access_app
 from serving.cli_challenge import challenge
 from serving.cli_demand import app as demand_app
 from serving.cli_experiment import app as experiment_app
@@ -75,6 +76,7 @@ from serving.wire import LARGEST_INTEGER, QuoteRequest, RecommendationRequest
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Pricing for internet insurance."
 )
+app.add_typer(access_app, name="access")
 app.add_typer(demand_app, name="demand")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(features_app, name="features")

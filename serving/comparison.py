@@ -35,7 +35,7 @@ def preview(service: QuoteService, request: QuoteRequest, caller: Caller, shown:
     """
     caller.need_licence("preview premiums")
     caller.need_sale(request.product, request.channel, request.sub_channel)
-    return visible(service.price(request, sign=False).shown, caller, shown)
+    return visible(service.price(request, caller, sign=False).shown, caller, shown)
 
 
 def compare(

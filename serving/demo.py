@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from data.events import LEDGER
@@ -14,7 +14,11 @@ from data.store import connect
 from features.load import default_spec
 from models.errors import TrainingDataError
 from serving import render
+from serving.access.caller import Caller
+from serving.access.keys import CHANNEL_SCOPES, create_key
+from serving.cli_access import keys_of
 from serving.cli_offers import propensity_table
+from serving.clock import wall_clock
 from serving.compose import load_services, open_service, quote_and_close, read_products
 from serving.console import count_bar, share_bar
 from serving.jobs import portfolio_in_force, score_all, sync_serving, train_product
@@ -126,6 +130,24 @@ def _quotes(console: Console, settings: Settings) -> None:
     quote = asyncio.run(quote_and_close(service, request))
     console.print(render.quote_panel(quote))
     console.print(f"stored: GET /v1/quotes/{quote.quote_id}")
+    console.rule("6. a key to try it over HTTP")
+    _give_key(console, settings, request)
+
+
+def _give_key(console: Console, settings: Settings, request: QuoteRequest) -> None:
+    trial = Caller("", "trial", request.channel, frozenset(CHANNEL_SCOPES), sandbox=True)
+    with keys_of(settings) as database:
+        made = database.write_now(
+            lambda connection: create_key(connection, trial, timedelta(days=30), AUTHOR, wall_clock()())
+        )
+    asked = request.model_dump_json(include={"product", "channel", "customer_id", "seller_id", "risk"})
+    command = f"""curl -s http://{settings.host}:{settings.port}/v1/quotes \\
+  -H 'Authorization: Bearer {made.text}' \\
+  -H 'Content-Type: application/json' -d '{asked}'"""
+    console.print(
+        "with `make serve` in another terminal (the key is shown only now; it is for trial, 30 days):"
+    )
+    console.print(command, highlight=False, markup=False, soft_wrap=True)
 
 
 def example_quote(settings: Settings) -> QuoteRequest:

@@ -30,6 +30,7 @@ ServingError
 ├── WebhookError             a webhook cannot be kept as it stands, or may not be called
 ├── SettingsError            a setting cannot be used as it stands
 ├── NotAllowedError          the caller's key does not allow this
+├── AccessKeyError           an API key cannot be made, found or changed as asked
 └── StoreError               the serving store is missing or of another layout
 """
 
@@ -231,6 +232,10 @@ class WebhookError(ServingError):
 
 class SettingsError(ServingError):
     """A setting cannot be used as it stands."""
+
+
+class AccessKeyError(ServingError):
+    """An API key cannot be made, found or changed as asked."""
 
 
 class StoreError(ServingError):

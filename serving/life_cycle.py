@@ -129,12 +129,11 @@ class QuoteLife:
         before = None if request.supersedes is None else await self.load(request.supersedes, caller)
         if before is not None:
             state = moved(before.state, move)  # type: ignore[arg-type]
-        priced = self._service.price(request)
+        priced = self._service.price(request, caller)
         steps: tuple[Step, ...] = ()
         if before is not None:
             steps = (self._step(before, state, caller, None, {"by": priced.record.quote_id}),)
-        record = replace(priced.record, sandbox=caller.sandbox) if caller.sandbox else priced.record
-        return _created(priced.shown, Write(quotes=(record,), steps=steps))
+        return _created(priced.shown, Write(quotes=(priced.record,), steps=steps))
 
     async def draft(self, request: QuoteRequest, caller: Caller) -> Deed:
         """Keep a request that cannot be priced yet, and say what is missing.
@@ -148,7 +147,7 @@ class QuoteLife:
         now = self._service.clock()
         missing: list[ProblemItem] = []
         try:
-            self._service.price(request, sign=False)
+            self._service.price(request, caller, sign=False)
         except (RiskError, MissingEntityError, UnknownChannelError) as error:
             missing = PROBLEMS[type(error)][3](error)
         quote = QuoteAnswer(

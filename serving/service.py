@@ -12,6 +12,7 @@ from models.recommend import UNLIKELY, Excluded, Ranking, exclusion_codes, rank,
 from pricing.factors import read_risk
 from pricing.suitability import cover_facts, read_needs
 from serving import views
+from serving.access.caller import OPEN
 from serving.bundles import bundle_offers
 from serving.challenge import choose_arm, record_arm
 from serving.engine import Sale, decide
@@ -165,7 +166,9 @@ class QuoteService:
         await self.records.commit(Write(quotes=(priced.record,)))
         return priced.answer
 
-    def price(self, request: QuoteRequest, *, sign: bool = True, bundle: str | None = None) -> Priced:
+    def price(
+        self, request: QuoteRequest, who: Caller = OPEN, *, sign: bool = True, bundle: str | None = None
+    ) -> Priced:
         """Price a risk; nothing is stored. What nobody is to hold the service to is not signed.
 
         A member of a bundle is priced at its discount.
@@ -188,7 +191,7 @@ class QuoteService:
         own, unseen = self._own(generation, request, now, withdrawn)
         champion = service
         arm, service = choose_arm(champion, request.customer_id)
-        tested = _tested(generation, service, request.customer_id, now)
+        tested = None if who.sandbox else _tested(generation, service, request.customer_id, now)
         mark("profile")
         decision = decide(service, risk, profile, facts, sale, own, tested)
         quote_id = str(uuid4()) if sign else ""
@@ -207,6 +210,7 @@ class QuoteService:
             created_at=now,
             expires_at=expires_at,
             customer_known=known,
+            sandbox=who.sandbox,
             certificate=certificate,
         )
         offered = decision.offer.record(service.plan, tested) if decision.offer else {}
@@ -225,6 +229,7 @@ class QuoteService:
             price_minor=price,
             text=encode_body(body),
             customer_id=request.customer_id,
+            sandbox=who.sandbox,
         )
         return Priced(shown, record)
 
@@ -305,6 +310,7 @@ class QuoteService:
         StoreError
             If it cannot be stored. What else is refused: see `recommend`.
         """
+        who.need_licence("recommend")
         now, generation = self.clock(), self.generation
         ranking, personal = self._ranked(generation, request, now)
         model = generation.snapshot.propensities if personal else None

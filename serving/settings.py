@@ -93,6 +93,14 @@ class Settings(BaseSettings):
         le=3_600,
         description="How long accepted requests may take after SIGTERM before they are cut off.",
     )
+    rate: int = Field(100, ge=1, le=1_000_000, description="Requests a second of an API key.")
+    sandbox_rate: int = Field(5, ge=1, le=1_000_000, description="Requests a second of a key for trial.")
+    failures_per_minute: int = Field(
+        20, ge=1, le=100_000, description="Failed authentications a minute of one address; more get 429."
+    )
+    trusted_proxies: str | None = Field(
+        None, description="Addresses or networks, with commas between, whose X-Forwarded-For is believed."
+    )
     author: str | None = Field(
         None, description="Who trains models, for the record; absent: the login name of the operating system."
     )

@@ -86,6 +86,7 @@ def quote_view(
     created_at: datetime,
     expires_at: datetime,
     customer_known: bool,
+    sandbox: bool,
     certificate: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put a decision into the form in which it is answered and stored: a `wire.Quote` as JSON.
@@ -107,6 +108,7 @@ def quote_view(
         "customer_id": request.customer_id,
         "seller_id": request.seller_id,
         "customer_known": customer_known,
+        "sandbox": sandbox,
         "created_at": now,
         "expires_at": expires_at.isoformat(),
         "as_of": now,

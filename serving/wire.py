@@ -207,6 +207,7 @@ class QuoteBase(Wire):
     customer_id: int | None
     seller_id: int | None
     customer_known: bool
+    sandbox: bool = Field(False, description="For trial: it binds nobody and teaches no model.")
     created_at: datetime
     expires_at: datetime
     as_of: datetime

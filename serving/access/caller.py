@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from fastapi import Request, Security
 from fastapi.security import SecurityScopes  # noqa: TC002 - FastAPI reads it at run time
 
+from serving.access.denials import note_why
 from serving.errors import NotAllowedError
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ class Caller:
         """
         for scope in scopes:
             if scope not in self.scopes:
-                raise NotAllowedError(
-                    "scope", f"the key has no scope {scope!r}. Hint: it may {SCOPES[scope]}"
-                )
+                raise _denied("scope", f"the key has no scope {scope!r}. Hint: it may {SCOPES[scope]}")
 
     def need_licence(self, deed: str) -> None:
         """Refuse a channel without licence what only a licensed one may do.
@@ -83,7 +82,7 @@ class Caller:
             If the channel has no licence.
         """
         if self.licence is None:
-            raise NotAllowedError("licence", f"only a channel with a licence may {deed}")
+            raise _denied("licence", f"only a channel with a licence may {deed}")
 
     def need_sale(self, product: str, channel: str, sub_channel: str | None) -> None:
         """Refuse a sale of another channel, sub-channel or product than the caller's.
@@ -94,18 +93,18 @@ class Caller:
             If the caller may not sell this here.
         """
         if self.channel is not None and channel != self.channel:
-            raise NotAllowedError(
+            raise _denied(
                 "channel", f"the key is of channel {self.channel!r}, not {channel!r}", "/channel", channel
             )
         if self.sub_channels and sub_channel not in self.sub_channels:
-            raise NotAllowedError(
+            raise _denied(
                 "sub-channel",
                 f"the key may use {_listed(self.sub_channels)}, not {sub_channel!r}",
                 "/sub_channel",
                 sub_channel,
             )
         if not self.sells(product):
-            raise NotAllowedError(
+            raise _denied(
                 "product", f"the key may sell {_listed(self.products)}, not {product!r}", "/product", product
             )
 
@@ -115,9 +114,17 @@ class Caller:
 
     def owns(self, channel: str, sub_channel: str | None) -> bool:
         """Tell whether a stored quote is the caller's; what is not must look as if it did not exist."""
-        return self.channel is None or (
+        owned = self.channel is None or (
             channel == self.channel and (not self.sub_channels or sub_channel in self.sub_channels)
         )
+        if not owned:
+            note_why("not-owned")
+        return owned
+
+
+def _denied(code: str, why: str, pointer: str | None = None, value: str | None = None) -> NotAllowedError:
+    note_why(code)
+    return NotAllowedError(code, why, pointer, value)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -127,13 +134,15 @@ def _listed(names: Iterable[str]) -> str:
 OPEN: Final = Caller("open", "open mode", channel=None, scopes=frozenset(SCOPES), licence="open mode")
 
 
-async def caller(_request: Request, wanted: SecurityScopes) -> Caller:
-    """Give who calls, or refuse who may not use the route."""
-    OPEN.need(wanted.scopes)
-    return OPEN
+async def caller(request: Request, wanted: SecurityScopes) -> Caller:
+    """Give who calls, as `Guard` found out, or refuse who may not use the route."""
+    who: Caller = request.scope["premia.caller"]
+    who.need(wanted.scopes)
+    return who
 
 
 # What each route needs; a route names one of these, or a `Security(caller, scopes=[...])` of its own.
+AnyCaller = Annotated[Caller, Security(caller)]
 QuoteReader = Annotated[Caller, Security(caller, scopes=["quotes:read"])]
 QuoteWriter = Annotated[Caller, Security(caller, scopes=["quotes:write"])]
 QuoteAccepter = Annotated[Caller, Security(caller, scopes=["quotes:accept"])]

@@ -79,6 +79,11 @@ class Vault:
         self._held[wrapped] = key
         return key
 
+    @property
+    def token_secret(self) -> bytes:
+        """What access tokens are signed with."""
+        return self._derived("access tokens")
+
     def _derived(self, purpose: str) -> bytes:
         return hashlib.sha256(b"premia " + purpose.encode() + b"\0" + self._master).digest()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from serving.records.keys import Vault
 
 # The newest revision in migrations/versions.
-NEWEST = "0002"
+NEWEST = "0003"
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 

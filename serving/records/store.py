@@ -257,7 +257,7 @@ def open_records(settings: Settings) -> RecordStore:
         If it is of a newer layout or another master key, or does not answer.
     """
     vault = open_vault(settings)
-    database = _database(settings, vault)
+    database = open_database(settings, vault)
     over = delete(REPLIES).where(REPLIES.c.until_us <= to_micros(wall_clock(settings.clock)()))
     database.write_now(lambda found: found.execute(over))
     database.close_now()  # connections are made on the loop of the service
@@ -267,7 +267,7 @@ def open_records(settings: Settings) -> RecordStore:
 def open_sync_records(settings: Settings) -> SyncRecords:
     """Open the store for a job or a command; see `open_records`."""
     vault = open_vault(settings)
-    return SyncRecords(_database(settings, vault), vault)
+    return SyncRecords(open_database(settings, vault), vault)
 
 
 def has_records(settings: Settings) -> bool:
@@ -275,7 +275,8 @@ def has_records(settings: Settings) -> bool:
     return settings.database is not None or settings.quotes.is_file()
 
 
-def _database(settings: Settings, vault: Vault) -> Database:
+def open_database(settings: Settings, vault: Vault) -> Database:
+    """Open the database of the records, for whatever is kept beside them."""
     if settings.database is None:
         return SqliteDatabase(settings.quotes, vault)
     return PostgresDatabase(settings.database, vault)

@@ -537,6 +537,7 @@ NOT_OVER_HTTP = {
     "ImpactError": "command line only",
     "PortfolioError": "batch only",
     "RequestError": "command line only",
+    "AccessKeyError": "command line only",
 }
 
 

@@ -356,6 +356,7 @@ class QuoteAnswer(Model):
     customer_id: int | None
     seller_id: int | None
     customer_known: bool
+    sandbox: bool = False
     created_at: datetime
     expires_at: datetime
     as_of: datetime
@@ -513,6 +514,22 @@ class Steps(Model):
     quote_id: str
     status: str
     steps: list[StepView]
+
+
+class TokenAnswer(Model):
+    """A token (RFC 6749 section 5.1)."""
+
+    access_token: str
+    token_type: str = 'Bearer'
+    expires_in: int
+    scope: str
+
+
+class TokenError(Model):
+    """Why there is no token (RFC 6749 section 5.2)."""
+
+    error: str
+    error_description: str
 
 
 class Verification(Model):
