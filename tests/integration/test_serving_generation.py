@@ -144,6 +144,10 @@ def until(client: TestClient, met: Callable[[dict[str, Any]], bool]) -> dict[str
     return found
 
 
+def priced_by(service: QuoteService) -> str:
+    return service.products[CODE].model_version
+
+
 def promote(settings: Settings, version: int, after: int) -> None:
     later = settings.model_copy(update={"clock": settings.clock + dt.timedelta(minutes=after)})
     promote_model(find_product(later, CODE), version, "B. Approver", later)
@@ -165,20 +169,21 @@ def test_models_change_under_load_and_no_quote_mixes_them(client, service, setti
         asking = [pool.submit(ask) for _ in range(3)]
         try:
             for number in range(1, rounds + 1):
-                promote(settings, 2 if number % 2 else 1, number)
-                until(client, lambda ready, number=number: ready["generation"] == number + 1)
+                version = 2 if number % 2 else 1
+                promote(settings, version, number)
+                until(client, lambda _, version=version: priced_by(service) == str(version))
         finally:
             stop = True
         found = set.union(*(one.result() for one in asking))
     promote(settings, 2, rounds + 1)
-    until(client, lambda ready: ready["generation"] == rounds + 2)
+    until(client, lambda _: priced_by(service) == "2")
     second = priced(client, asked)
     assert first[3] == "1"
     assert second[3] == "2"
     assert first[-2] != second[-2], "the versions price apart, so that a mix would show"
     assert found == {first, second}
     assert service.refusals == 0
-    assert service.swaps == rounds + 1
+    assert service.swaps >= rounds + 1
     gc.collect()
     assert old() is None, "an old generation is closed when its last request has ended"
 
@@ -186,7 +191,7 @@ def test_models_change_under_load_and_no_quote_mixes_them(client, service, setti
 def test_only_what_changed_is_loaded_anew(client, service, settings):
     before = service.generation
     promote(settings, 2, 1)
-    until(client, lambda ready: ready["generation"] == 2)
+    until(client, lambda _: priced_by(service) == "2")
     after = service.generation
     assert after.products["motor"].bundle is before.products["motor"].bundle
     assert after.products[CODE].bundle is not before.products[CODE].bundle
@@ -311,7 +316,7 @@ def test_a_challenger_prices_its_share_of_the_customers_in_quotes_and_batch(
 ):
     asked = body(client)
     begin(settings, 0.3)
-    until(client, lambda ready: ready["generation"] == 2)
+    until(client, lambda _: service.products[CODE].rival is not None)
     customers = list(range(1, 301))
     quotes = [client.post("/v1/quotes", json=asked | {"customer_id": one}).json() for one in customers]
     versions = [quote["versions"]["model_version"] for quote in quotes]
@@ -355,7 +360,7 @@ def test_a_challenger_prices_its_share_of_the_customers_in_quotes_and_batch(
     assert shown.exit_code == 0, shown.output
     assert "challenger less champion" in shown.output
     stop_challenge(settings.model_copy(update={"clock": settings.clock + HOUR}), CODE, "B. Approver")
-    until(client, lambda ready: ready["generation"] == 3)
+    until(client, lambda _: service.products[CODE].rival is None)
     one = customers[versions.index("2")]
     assert priced(client, asked | {"customer_id": one})[3] == "1"
     shown = CliRunner().invoke(app, ["history", CODE, "--lake", str(settings.lake)])
@@ -369,7 +374,7 @@ def test_a_shadow_is_stored_beside_the_price_and_never_moves_or_fails_it(
     asked = body(client)
     first = priced(client, asked)
     begin(settings, None)
-    until(client, lambda ready: ready["generation"] == 2)
+    until(client, lambda _: service.products[CODE].rival is not None)
     assert priced(client, asked) == first
     records, registry = open_sync_records(settings), Registry(settings.registry)
     quote = client.post("/v1/quotes", json=asked).json()
