@@ -33,8 +33,10 @@ from serving.service import QuoteService  # noqa: TC001 - FastAPI reads annotati
 from serving.settings import Settings
 from serving.webhooks.deliverer import delivering
 from serving.wire import (
+    ActionRequest,
     ConsentRequest,
     Consents,
+    NextAction,
     Problem,
     ProductInfo,
     RecommendationRequest,
@@ -155,6 +157,11 @@ def _add_routes(app: Application) -> None:
     async def recommend(body: RecommendationRequest, service: Service, who: Recommender) -> Recommendations:
         """Rank the products that suit a customer; what is shown is stored before the answer."""
         return await service.show_offers(body, who)
+
+    @app.post("/v1/next-best-action", responses=UNKNOWN | INVALID)
+    async def next_best_action(body: ActionRequest, service: Service, who: Recommender) -> NextAction:
+        """Choose whether and how a customer is contacted; a contact that is answered counts as made."""
+        return service.next_action(body, who)
 
     @app.get("/v1/products")
     async def list_products(service: Service, who: AnyCaller) -> list[ProductInfo]:

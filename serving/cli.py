@@ -33,8 +33,8 @@ from serving.cli_features import app as features_app
 from serving.cli_governance import card, fairness, filing
 from serving.cli_impact import impact
 from serving.cli_models import compare, history, promote
+from serving.cli_offers import actions, propensity
 from serving.cli_offers import app as offers_app
-from serving.cli_offers import propensity
 from serving.cli_optimise import optimise
 from serving.cli_plan import app as plan_app
 from serving.cli_profile import profile
@@ -364,6 +364,7 @@ app.command("fairness")(fairness)
 app.command("filing")(filing)
 app.command("impact")(impact)
 app.command("propensity")(propensity)
+app.command("actions")(actions)
 
 
 def main() -> None:

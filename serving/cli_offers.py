@@ -17,7 +17,7 @@ from models.recommend.evaluation_picture import evaluation_figure
 from serving.clock import wall_clock
 from serving.console import refusals, share_bar
 from serving.offer_evaluation import evaluate_offers, watch_offers
-from serving.offer_jobs import fit_offer_model, write_offers
+from serving.offer_jobs import fit_offer_model, write_actions, write_offers
 from serving.offer_tests import open_offer_tests
 from serving.settings import Settings
 
@@ -167,6 +167,17 @@ def frame_table(title: str, frame: pd.DataFrame) -> RenderableType:
     for name, line in frame.iterrows():
         table.add_row(str(name), *(f"{value:,.4g}" for value in line))
     return table
+
+
+def actions(
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    as_of: _AsOf = None,
+    lake: _Lake = None,
+) -> None:
+    """Plan the next best action of all customers: channel and product, or nothing and why."""
+    with refusals(console):
+        rows = write_actions(_settings(lake), default_spec(), _moment(as_of), out)
+        console.print(f"actions of {rows:,} customers written to {out}")
 
 
 def propensity_table(model: PropensityModel) -> RenderableType:

@@ -15,6 +15,7 @@ from models.errors import (
     RegistryError,
 )
 from models.history_rules import check_history
+from models.recommend.actions import read_contact_rules
 from models.registry import Registry
 from models.segments import read_segments
 from pricing.bundles import read_bundles
@@ -23,6 +24,7 @@ from pricing.plan import plan_on, read_plan
 from pricing.product import Product, read_product
 from serving.challenge import Rival
 from serving.clock import wall_clock
+from serving.contacts import ContactLog
 from serving.engine import InService
 from serving.errors import NotInServiceError, UnknownProductError
 from serving.experience import rated_products
@@ -308,6 +310,8 @@ def open_service(settings: Settings, clock: Clock | None = None) -> QuoteService
         loader=loader,
         bundles=read_bundles(settings.bundles),
         showing=Showing(settings.random_offers, open_offer_tests(settings)),
+        contacts=ContactLog(settings.contacts),
+        contact_rules=read_contact_rules(settings.contact_rules),
     )
     service.forget_known()
     return service

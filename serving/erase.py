@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from data.erase import erase_customer
 from features.refresh_erase import erase_from_profiles
 from models.fitted import drop_outdated
+from serving.contacts import ContactLog
 from serving.history import erase_from_history
 from serving.live import LiveStore
 from serving.records import has_records, open_sync_records
@@ -47,6 +48,9 @@ def erase_everywhere(
     if settings.live.is_file():
         with closing(LiveStore(settings.live, spec)) as live:
             removed["events since the last sync"] = live.erase_customer(customer_id)
+    if settings.contacts.is_file():
+        with closing(ContactLog(settings.contacts)) as contacts:
+            removed["contacts"] = contacts.erase_customer(customer_id)
     removed["scores"] = erase_scores(settings.lake, settings.scores, customer_id)
     removed["serving store"] = erase_from_history(settings.history, spec, customer_id)
     if has_records(settings):

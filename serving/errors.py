@@ -96,10 +96,12 @@ class MemberError(ServingError):
     ----------
     product, error
         Which, and why.
+    part
+        Where in the request it stands: `members`, or `risks` of which offers are made.
     """
 
-    def __init__(self, product: str, error: Exception) -> None:
-        self.product, self.error = product, error
+    def __init__(self, product: str, error: Exception, part: str = "members") -> None:
+        self.product, self.error, self.part = product, error, part
         super().__init__(f"{product}: {error}")
 
 

@@ -245,6 +245,9 @@ class QuoteLife:
         if last is not None and last.body.get("code") == asked.reason:
             return Deed(life.answer)
         state = moved(life.state, "decline")
+        customer = life.record.customer_id
+        if self._service.contacts is not None and customer is not None:  # too early, should the step fail
+            self._service.contacts.decline(customer, self._service.clock())
         return self._moved(life, state, caller, asked.text, {"by": CUSTOMER, "code": asked.reason}, {})
 
     async def review(self, quote_id: str, asked: ReviewRequest, caller: Caller) -> Deed:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from data.store import connect, write_parquet_atomic
 from models.recommend import PropensityModel, fit_propensities, offer_batches
-from models.recommend.batch import SCHEMA
+from models.recommend.actions import read_contact_rules
+from models.recommend.batch import ACTION_SCHEMA, SCHEMA, action_batches
 from serving.compose import load_services
+from serving.contacts import ContactLog
 from serving.errors import StoreError
 from serving.jobs import withdrawn_consents
 from serving.service import RECOMMENDATION
@@ -84,9 +87,7 @@ def write_offers(
     StoreError
         If no propensities have been fitted.
     """
-    if not settings.propensities.is_file():
-        raise StoreError(f"there are no propensities at {settings.propensities}. Hint: premia propensity")
-    model = PropensityModel.load(settings.propensities, spec)
+    model = _propensities(settings, spec)
     services, _ = load_services(settings, spec)
     products = [service.product for service in services.values()]
     opted_out = withdrawn_consents(settings, spec).get(RECOMMENDATION, [])
@@ -94,3 +95,43 @@ def write_offers(
     with connect(settings.lake) as con:
         batches = offer_batches(con, model, products, spec, as_of, k, opted_out=opted_out, progress=report)
         return write_parquet_atomic(pa.RecordBatchReader.from_batches(SCHEMA, batches), out)
+
+
+def write_actions(settings: Settings, spec: FeatureSpec, as_of: datetime, out: Path) -> int:
+    """Plan the next best action of all customers into one parquet file; give its rows.
+
+    Nothing is logged: each contact of the plan is asked for when it is made, and counted then.
+
+    Parameters
+    ----------
+    settings, spec, as_of
+        Where, feature definitions, and the moment.
+    out
+        The file; it appears whole or not at all.
+
+    Raises
+    ------
+    StoreError
+        If no propensities have been fitted.
+    """
+    model = _propensities(settings, spec)
+    rules = read_contact_rules(settings.contact_rules)
+    services, _ = load_services(settings, spec)
+    products = [service.product for service in services.values()]
+    withdrawn = withdrawn_consents(settings, spec)
+    with closing(ContactLog(settings.contacts)) as log:
+        cooling = log.cooling(as_of, rules.cool_down_days)
+        barred = {
+            name: {*cooling, *log.full(name, as_of, one)}
+            | {customer for purpose in one.consents for customer in withdrawn.get(purpose, ())}
+            for name, one in rules.channels.items()
+        }
+    with connect(settings.lake) as con:
+        batches = action_batches(con, model, products, spec, as_of, rules, barred)
+        return write_parquet_atomic(pa.RecordBatchReader.from_batches(ACTION_SCHEMA, batches), out)
+
+
+def _propensities(settings: Settings, spec: FeatureSpec) -> PropensityModel:
+    if not settings.propensities.is_file():
+        raise StoreError(f"there are no propensities at {settings.propensities}. Hint: premia propensity")
+    return PropensityModel.load(settings.propensities, spec)

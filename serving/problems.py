@@ -164,7 +164,9 @@ def _member_items(error: MemberError) -> list[ProblemItem]:
     """Point into the member; the customer and the channel are those of the whole request."""
     whole = ("/customer_id", "/seller_id", "/channel")
     items = PROBLEMS[type(error.error)][3](error.error)
-    member = f"/members/{_escape(error.product)}"
+    member = f"/{error.part}/{_escape(error.product)}"
+    if error.part == "risks":
+        items = [one.model_copy(update={"pointer": one.pointer.removeprefix("/risk")}) for one in items]
     return [
         item if item.pointer in whole else item.model_copy(update={"pointer": member + item.pointer})
         for item in items

@@ -13,6 +13,7 @@ from pricing.factors import read_risk
 from pricing.suitability import cover_facts, read_needs
 from serving import views
 from serving.access.caller import OPEN
+from serving.actions import customer_margins, next_action
 from serving.bundles import bundle_offers
 from serving.challenge import choose_arm, record_arm
 from serving.engine import Sale, decide
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from features.spec import FeatureSpec
+    from models.recommend.actions import ContactRules
     from models.segments import Segmentation
     from pricing.bundles import Bundle
     from pricing.experience import OwnHistory
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from pricing.product import Product
     from serving.access.caller import Caller
     from serving.clock import Clock
+    from serving.contacts import ContactLog
     from serving.engine import InService
     from serving.events import EventAnswers, EventBatch
     from serving.generation import Generation, Loader
@@ -52,7 +55,9 @@ if TYPE_CHECKING:
     from serving.signatures import Signer
     from serving.snapshot import Snapshot
     from serving.wire import (
+        ActionRequest,
         BundleOffer,
+        NextAction,
         ProductInfo,
         Quote,
         QuoteRequest,
@@ -104,6 +109,8 @@ class QuoteService:
         What is sold together, by code.
     showing
         Who sees which order of offers.
+    contacts, contact_rules
+        Contacts made with customers, and how they may be made; None where nobody is contacted.
     """
 
     def __init__(
@@ -118,6 +125,8 @@ class QuoteService:
         loader: Loader | None = None,
         bundles: Mapping[str, Bundle] | None = None,
         showing: Showing = Showing(),  # noqa: B008 - frozen
+        contacts: ContactLog | None = None,
+        contact_rules: ContactRules | None = None,
     ) -> None:
         self.generation = generation
         self.loader = loader
@@ -132,6 +141,8 @@ class QuoteService:
         self.clock = clock
         self._bundles = dict(bundles or {})
         self._showing = showing
+        self.contacts = contacts
+        self.contact_rules = contact_rules
 
     @property
     def bundles(self) -> dict[str, Bundle]:
@@ -369,6 +380,14 @@ class QuoteService:
             return self._rank_personal(generation, request, facts, now, withdrawn), True
         return _rank_general(generation, request, facts, now), False
 
+    def rank_all(self, request: RecommendationRequest) -> tuple[Ranking, bool]:
+        """Rank products for a customer, and say whether anything personal counted."""
+        return self._ranked(self.generation, request, self.clock())
+
+    def next_action(self, request: ActionRequest, caller: Caller) -> NextAction:
+        """Choose the next best action for a customer, and log the contact (see `next_action`)."""
+        return next_action(self, request, caller)
+
     def _rank_personal(
         self,
         generation: Generation,
@@ -403,6 +422,16 @@ class QuoteService:
             request.k,
             scene=request.scene,
             since=since,
+            margins=None
+            if request.channel is None
+            else customer_margins(
+                self,
+                request.customer_id,
+                request.risks,
+                request.channel,
+                request.sub_channel,
+                request.seller_id,
+            ),
         )
 
     def list_products(self) -> list[ProductInfo]:
@@ -417,12 +446,16 @@ class QuoteService:
         self.snapshot.close()
         self._live.close()
         self.records.close()
+        if self.contacts is not None:
+            self.contacts.close()
 
     async def aclose(self) -> None:
         """Finish what is being stored, then give the stores back."""
         await self.records.aclose()
         self.snapshot.close()
         self._live.close()
+        if self.contacts is not None:
+            self.contacts.close()
 
     def in_service(self, product: str) -> InService:
         """Give what prices a product; UnknownProductError when nothing does."""

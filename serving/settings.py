@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     products: Path = Field(REFERENCE / "products", description="Folder of the product files.")
     plans: Path = Field(REFERENCE / "plans", description="Folder of the rating plans.")
     bundles: Path = Field(REFERENCE / "bundles", description="Folder of the bundles.")
+    contact_rules: Path = Field(
+        REFERENCE / "contacts.toml", description="File that says how customers are contacted."
+    )
     experiments: Path = Field(REFERENCE / "experiments", description="Folder of the price tests.")
     offer_tests: Path = Field(REFERENCE / "offer_tests", description="Folder of the offer tests.")
     random_offers: float = Field(
@@ -134,6 +137,11 @@ class Settings(BaseSettings):
     def live(self) -> Path:
         """SQLite file with the events that arrived since the last sync, and consents."""
         return self.lake / "_serving" / "live.sqlite"
+
+    @property
+    def contacts(self) -> Path:
+        """SQLite file with the contacts made with customers."""
+        return self.lake / "_serving" / "contacts.sqlite"
 
     @property
     def scores(self) -> Path:

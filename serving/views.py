@@ -365,6 +365,7 @@ def recommendations_view(
                 name=local(offer.name),
                 rate=offer.rate,
                 reasons=[local(reason) for reason in offer.reasons],
+                margin_basis=offer.margin_basis,
             )
             for offer in ranking.offers
         ],

@@ -42,10 +42,12 @@ RiskValue = Annotated[
     bool | int | float | str | None, Field(union_mode="left_to_right"), BeforeValidator(_scalar)
 ]
 FactorName = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(_text)]
+Code = Annotated[str, Field(min_length=1, max_length=64)]
 Answers = Annotated[dict[FactorName, RiskValue], Field(max_length=MOST_CONTEXT)]
+Risks = Annotated[dict[Code, dict[FactorName, RiskValue]], Field(max_length=MOST_CONTEXT)]
+RISKS = "Rating factors by product, where they are known: the margin is then that of this risk."
 ANSWERS = "Answers to the product's questions on needs, by code: GET /v1/products."
 Identity = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
-Code = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Wire(BaseModel):
@@ -361,9 +363,50 @@ class RecommendationRequest(Wire):
     needs: Answers = Field(
         default_factory=dict, description="Answers to the questions of any products in service, by code."
     )
+    channel: Code | None = Field(
+        None, description="Through whom the offers are made; with `risks`, the margin of each is worked out."
+    )
+    sub_channel: Code | None = None
+    seller_id: Identity | None = None
+    risks: Risks = Field(default_factory=dict, description=RISKS)
     personalised: bool = Field(
         True, description="False for an order in which nothing personal counts beyond who may buy what."
     )
+
+
+class ActionRequest(Wire):
+    """Ask whether and how a customer should be contacted."""
+
+    customer_id: Identity
+    seller_id: Identity | None = None
+    scene: Literal["order", "trip"] | None = None
+    needs: Answers = Field(default_factory=dict)
+    risks: Risks = Field(default_factory=dict, description=RISKS)
+
+
+class ChannelRefusal(Wire):
+    """A channel that may not be used now, and why."""
+
+    channel: str
+    code: str
+
+
+class NextAction(Wire):
+    """The contact of the highest expected value, logged as made; or nothing, with the reason."""
+
+    customer_id: int
+    as_of: datetime
+    action: Literal["contact", "nothing"]
+    code: str | None = Field(description="Why nothing is done.")
+    contact_id: str | None = None
+    channel: str | None = None
+    product: str | None = None
+    name: LocalText | None = None
+    reasons: list[LocalText] = Field(default_factory=list)
+    expected_value_minor: int | None = Field(
+        None, description="Propensity x lift x margin - cost of the contact."
+    )
+    refused: list[ChannelRefusal]
 
 
 class Offer(Wire):
@@ -373,6 +416,9 @@ class Offer(Wire):
     name: LocalText
     rate: float = Field(description="Share of eligible customers like this one who buy it in a month.")
     reasons: list[LocalText]
+    margin_basis: Literal["customer", "product", "none"] = Field(
+        "none", description="Margin that moved the order: of this risk, of the product on average, or none."
+    )
 
 
 class Excluded(Wire):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from models.recommend.actions import NOT_ALLOWED, NOT_WORTH, NOTHING, best_actions, product_margins
 from models.recommend.mask import allowed
 from models.recommend.months import customer_months, everybody
 from models.recommend.offers import OfferRules, order_offers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from features.spec import FeatureSpec
+    from models.recommend.actions import ContactRules
     from models.recommend.propensity import PropensityModel
     from models.recommend.task import Array, Mask, Rows
     from pricing.product import Product
@@ -32,6 +34,16 @@ SCHEMA = pa.schema(
         pa.field("product", pa.dictionary(pa.int8(), pa.string()), nullable=False),
         pa.field("propensity", pa.float32(), nullable=False),
         pa.field("personal", pa.bool_(), nullable=False),
+    ]
+)
+
+ACTION_SCHEMA = pa.schema(
+    [
+        pa.field("customer_id", pa.int64(), nullable=False),
+        pa.field("channel", pa.string()),
+        pa.field("product", pa.string()),
+        pa.field("expected_value_minor", pa.float64()),
+        pa.field("nothing_because", pa.string()),
     ]
 )
 
@@ -79,6 +91,56 @@ def score_and_order(
         best[part] = order_offers(p, open_, rules, k)
         chance[part] = np.take_along_axis(p, np.maximum(best[part], 0), axis=1)
     return best, chance
+
+
+def action_batches(
+    con: duckdb.DuckDBPyConnection,
+    model: PropensityModel,
+    products: Sequence[Product],
+    spec: FeatureSpec,
+    as_of: dt.datetime,
+    rules: ContactRules,
+    barred: Mapping[str, Collection[int]],
+) -> Iterator[pa.RecordBatch]:
+    """Plan the next best action of all customers registered before a moment; rows by `ACTION_SCHEMA`.
+
+    Parameters
+    ----------
+    con, model, products, spec, as_of
+        As for `offer_batches`.
+    rules
+        Costs and lifts of the channels; a plan is for the next allowed hour.
+    barred
+        By channel, the customers who may not be contacted through it.
+    """
+    products = sorted(products, key=lambda product: product.code)
+    codes = [product.code for product in products]
+    floors = OfferRules.of(model, products).floors
+    found = [model.products.get(code) for code in codes]
+    margins = product_margins([None if one is None else one.margin_minor for one in found])
+    names = list(rules.channels)
+    labels = everybody(con, as_of)
+    for start in range(0, len(labels), CHUNK):
+        part = labels.slice(start, CHUNK)
+        part = part.set_column(0, "row_id", pa.array(np.arange(len(part))))
+        rows = customer_months(con, products, spec, part)
+        p = model.scores(rows.values, codes)
+        offered = allowed(products, rows.facts, rows.held, None, rows.since) & (p >= floors)
+        free = [~np.isin(rows.customer, np.fromiter(barred.get(name, ()), np.int64)) for name in names]
+        usable = np.column_stack(free)
+        best = best_actions(p, offered, margins, rules, usable)
+        none = best.product < 0
+        why = np.select([~offered.any(axis=1), ~usable.any(axis=1)], [NOTHING, NOT_ALLOWED], NOT_WORTH)
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array(rows.customer),
+                pa.array(np.array([*names, None], object)[best.channel], pa.string()),
+                pa.array(np.array([*codes, None], object)[best.product], pa.string()),
+                pa.array(np.where(none, 0.0, best.value_minor), mask=none),
+                pa.array(why.astype(str), pa.string(), mask=~none),
+            ],
+            schema=ACTION_SCHEMA,
+        )
 
 
 def offer_batches(

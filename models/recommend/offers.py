@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -67,13 +67,26 @@ class OfferRules:
     needs: Rows
 
     @classmethod
-    def of(cls, model: PropensityModel, products: Sequence[Product], tilt: float = 1.0) -> OfferRules:
-        """Take floors and margins from the model; `tilt` is the power of the margin, 0 leaves it out."""
+    def of(
+        cls,
+        model: PropensityModel,
+        products: Sequence[Product],
+        tilt: float = 1.0,
+        margins: Mapping[str, float] | None = None,
+    ) -> OfferRules:
+        """Take floors and margins from the model; `tilt` is the power of the margin, 0 leaves it out.
+
+        Expected margins of the customer's own risks (`margins`, minor units) stand in for the averages of
+        their products; the middle that all are measured by stays that of the averages.
+        """
         found = [model.products.get(product.code) for product in products]
-        margins = [one.margin_minor if one else None for one in found]
-        known = [margin for margin in margins if margin is not None]
+        averages = [one.margin_minor if one else None for one in found]
+        known = [margin for margin in averages if margin is not None]
         middle = max(float(np.median(known)), 1.0) if known else 1.0
-        weights = [1.0 if margin is None else margin / middle for margin in margins]
+        own = [
+            (margins or {}).get(product.code, one) for product, one in zip(products, averages, strict=True)
+        ]
+        weights = [1.0 if margin is None else margin / middle for margin in own]
         groups = list(dict.fromkeys(product.offer.need for product in products))
         return cls(
             np.array([FLOOR * one.rate if one else 0.0 for one in found]),
@@ -127,6 +140,7 @@ def rank_personal(
     *,
     scene: str | None = None,
     since: Mapping[str, int] | None = None,
+    margins: Mapping[str, float] | None = None,
 ) -> Ranking:
     """Rank the products that a customer may buy by propensity, with reasons.
 
@@ -143,6 +157,8 @@ def rank_personal(
         ignored.
     k, scene, since
         See `models.recommend.rank`.
+    margins
+        Expected margins of the customer's own risks, see `OfferRules.of`.
     """
     products = sorted(products, key=lambda product: product.code)
     codes = [exclusion_codes(product, facts, held, scene, since) for product in products]
@@ -150,7 +166,7 @@ def rank_personal(
         return Ranking((), ())
     values = model.row(facts, features, held, had)
     p = model.scores_one(values[0].tolist(), [product.code for product in products])
-    rules = OfferRules.of(model, products)
+    rules = OfferRules.of(model, products, margins=margins)
     open_ = np.array([[not found for found in codes]])
     best = [int(at) for at in order_offers(p, open_, rules, k)[0] if at >= 0]
     offers = tuple(
@@ -159,6 +175,7 @@ def rank_personal(
             products[at].name,
             float(p[0, at]),
             _reasons(model, products[at].code, values, spec, products),
+            _basis(model, products[at].code, margins or {}),
         )
         for at in best
     )
@@ -168,6 +185,15 @@ def rank_personal(
         if found or p[0, at] < rules.floors[at]
     ]
     return Ranking(offers, tuple(excluded))
+
+
+def _basis(
+    model: PropensityModel, code: str, margins: Mapping[str, float]
+) -> Literal["customer", "product", "none"]:
+    if code in margins:
+        return "customer"
+    one = model.products.get(code)
+    return "none" if one is None or one.margin_minor is None else "product"
 
 
 def rank_general(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from models.errors import ArtifactError
 from pricing.factors import Text
@@ -152,12 +152,15 @@ class Recommendation:
         Share of eligible customers like this one who buy it in a month.
     reasons
         What people read.
+    margin_basis
+        Margin that moved the order: of this `customer`, of the `product` on average, or `none`.
     """
 
     product: str
     name: Text
     rate: float
     reasons: tuple[Text, ...]
+    margin_basis: Literal["customer", "product", "none"] = "none"
 
 
 @dataclass(frozen=True)
