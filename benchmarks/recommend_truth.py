@@ -40,7 +40,8 @@ def run() -> dict[str, float]:
         ndcg3 of the model, of popularity and of the true propensities are over expected purchases: the gain
         of a product is its true propensity, so chance plays no part and the truth has 1; share is the part of
         the distance from popularity to the truth that the model covers. ece and log_loss are over what was
-        bought. ndcg_lost and margin_gained are what ordering by margin, too, costs and brings.
+        bought. ndcg_lost and margin_gained are what ordering by margin, too, costs and brings
+        (the first offer's, as a share), also with the square root and the square of its weight.
     """
     products = [read_product(REFERENCE / f"{one.code}.toml") for one in PRODUCTS]
     products.sort(key=lambda product: product.code)
@@ -78,9 +79,13 @@ def run() -> dict[str, float]:
     share = (figures["model"] - figures["popularity"]) / (1.0 - figures["popularity"])
     loss, ece = calibration(scores[open_], bought[open_])
     margins = np.array([max(model.products[code].margin_minor or 0.0, 0.0) for code in codes])
-    tilted = [order_offers(scores, open_, OfferRules.of(model, products, tilt), K) for tilt in (0.0, 1.0)]
-    ndcg = [gain(best, truth, open_, judged) for best in tilted]
-    margin = [first_margin(best, truth, margins, judged) for best in tilted]
+    exchange = {}
+    best = order_offers(scores, open_, OfferRules.of(model, products, 0.0), K)
+    plain = gain(best, truth, open_, judged), first_margin(best, truth, margins, judged)
+    for name, tilt in (("_half", 0.5), ("", 1.0), ("_double", 2.0)):
+        best = order_offers(scores, open_, OfferRules.of(model, products, tilt), K)
+        exchange[f"ndcg_lost{name}"] = plain[0] - gain(best, truth, open_, judged)
+        exchange[f"margin_gained{name}"] = first_margin(best, truth, margins, judged) / plain[1] - 1.0
     return {
         "share": share,
         "ndcg3": figures["model"],
@@ -88,9 +93,7 @@ def run() -> dict[str, float]:
         "log_loss": loss,
         "ece": ece,
         "correlation": float(np.corrcoef(scores[open_], truth[open_])[0, 1]),
-        "ndcg_lost": ndcg[0] - ndcg[1],
-        "margin_gained": margin[1] / margin[0] - 1.0,
-    }
+    } | exchange
 
 
 def true_propensity(

@@ -8,7 +8,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from models.recommend import UNLIKELY, Excluded, Ranking, exclusion_codes, rank, rank_general, rank_personal
+from models.recommend import (
+    UNLIKELY,
+    Context,
+    Excluded,
+    Ranking,
+    exclusion_codes,
+    rank,
+    rank_general,
+    rank_personal,
+)
 from pricing.factors import read_risk
 from pricing.suitability import cover_facts, read_needs
 from serving import views
@@ -561,4 +570,5 @@ def _rank_general(
     codes = {one.code: exclusion_codes(one, known, facts.bought, request.scene, since) for one in products}
     allowed = [product for product in products if not codes[product.code]]
     excluded = [Excluded(code, found) for code, found in codes.items() if found]
-    return rank_general(allowed, excluded, generation.snapshot.rates, request.k)
+    context = Context(now.month, request.channel, request.page)
+    return rank_general(allowed, excluded, generation.snapshot.rates, request.k, context)

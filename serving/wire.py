@@ -367,6 +367,9 @@ class RecommendationRequest(Wire):
         None, description="Through whom the offers are made; with `risks`, the margin of each is worked out."
     )
     sub_channel: Code | None = None
+    page: Code | None = Field(
+        None, description="Product whose page is open; it comes first where nothing personal counts."
+    )
     seller_id: Identity | None = None
     risks: Risks = Field(default_factory=dict, description=RISKS)
     personalised: bool = Field(

@@ -14,6 +14,7 @@ from models.recommend.propensity import PropensityModel
 from models.recommend.ranking import (
     HELD,
     NOT_IN_SCENE,
+    Context,
     Excluded,
     PurchaseRates,
     Ranking,
@@ -32,6 +33,7 @@ __all__ = [
     "UNLIKELY",
     "Blend",
     "BlendScorer",
+    "Context",
     "Excluded",
     "OfferRules",
     "PropensityModel",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from models.recommend.propensity import HAD, HELD
-from models.recommend.ranking import Excluded, Ranking, Recommendation, exclusion_codes
+from models.recommend.ranking import Context, Excluded, Ranking, Recommendation, exclusion_codes
 from pricing.factors import Text
 
 if TYPE_CHECKING:
@@ -197,14 +197,20 @@ def _basis(
 
 
 def rank_general(
-    products: Sequence[Product], excluded: Sequence[Excluded], rates: PurchaseRates | None, k: int
+    products: Sequence[Product],
+    excluded: Sequence[Excluded],
+    rates: PurchaseRates | None,
+    k: int,
+    context: Context | None = None,
 ) -> Ranking:
     """Rank products for a customer who has opted out of profiling: by how often anybody buys them.
 
     Nothing personal comes in: `products` are those that the contract terms allow, `rates` those of all
-    customers together.
+    customers together, `context` month, channel and page; the product whose page is open comes first.
     """
-    ranked = sorted(products, key=lambda one: (-(rates.overall(one.code) if rates else 0.0), one.code))
+    where = context or Context()
+    rate = {one.code: rates.in_context(one.code, where) if rates else 0.0 for one in products}
+    ranked = sorted(products, key=lambda one: (one.code != where.page, -rate[one.code], one.code))
     seen: set[str] = set()
     first: list[Product] = []
     rest: list[Product] = []
@@ -213,7 +219,7 @@ def rank_general(
         seen.add(product.offer.need)
     why = (Text(en="Often bought by customers who may buy it.", zh="符合投保条件的客户常购买。"),)
     offers = tuple(
-        Recommendation(product.code, product.name, rates.overall(product.code) if rates else 0.0, why)
+        Recommendation(product.code, product.name, rate[product.code], why)
         for product in (first + rest)[: max(k, 0)]
     )
     return Ranking(offers, tuple(sorted(excluded, key=lambda item: item.product)))

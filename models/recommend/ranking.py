@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.errors import ArtifactError
@@ -68,6 +68,25 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Context:
+    """Where and when is asked: all that an order without personalisation knows beside the rates of everybody.
+
+    Attributes
+    ----------
+    month
+        1 to 12; None where not known.
+    channel
+        Through whom; None where not known.
+    page
+        Product whose page is open; None where none is.
+    """
+
+    month: int | None = None
+    channel: str | None = None
+    page: str | None = None
+
+
+@dataclass(frozen=True)
 class PurchaseRates:
     """Purchases per eligible customer-month, by product and segment.
 
@@ -77,10 +96,36 @@ class PurchaseRates:
         Nothing later was looked at, ISO 8601.
     segments
         Product -> segment -> counts.
+    contexts
+        Product -> `month:1` to `month:12`, `channel:<name>` -> purchases of everybody in the last year.
     """
 
     as_of: str
     segments: dict[str, dict[str, Segment]]
+    contexts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def in_context(self, product: str, context: Context) -> float:
+        """Give the product's rate over all customers in a month and a channel.
+
+        The overall rate times (purchases there + 10) / (those expected there if the product were bought like
+        all others + 10), for the month and for the channel.
+        """
+        rate = self.overall(product)
+        own = self.contexts.get(product, {})
+        for kind, value in (("month", context.month), ("channel", context.channel)):
+            named = [
+                name for found in self.contexts.values() for name in found if name.startswith(f"{kind}:")
+            ]
+            if value is None or f"{kind}:{value}" not in named:
+                continue
+            total = sum(self._bought(name) for name in set(named))
+            mine = sum(count for name, count in own.items() if name.startswith(f"{kind}:"))
+            expected = mine * self._bought(f"{kind}:{value}") / total
+            rate *= (own.get(f"{kind}:{value}", 0) + PRIOR_PURCHASES) / (expected + PRIOR_PURCHASES)
+        return rate
+
+    def _bought(self, name: str) -> int:
+        return sum(found.get(name, 0) for found in self.contexts.values())
 
     def overall(self, product: str) -> float:
         """Give the product's rate over all segments; zero without history."""
@@ -121,7 +166,11 @@ class PurchaseRates:
                 }
                 for product, found in content["segments"].items()
             }
-            return cls(str(content["as_of"]), segments)
+            contexts = {
+                str(product): {str(name): int(count) for name, count in found.items()}
+                for product, found in content.get("contexts", {}).items()
+            }
+            return cls(str(content["as_of"]), segments, contexts)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"purchase rates: {error!r}") from error
 
@@ -334,7 +383,28 @@ def fit_rates(
             held[0] += int(row[-2])
             held[1] += int(row[-1])
         segments[product.code] = {name: Segment(*found) for name, found in sorted(counts.items())}
-    return PurchaseRates(as_of.isoformat(), segments)
+    return PurchaseRates(as_of.isoformat(), segments, _contexts(con, segments, as_of))
+
+
+def _contexts(
+    con: duckdb.DuckDBPyConnection, products: Collection[str], as_of: dt.datetime
+) -> dict[str, dict[str, int]]:
+    """Count new policies of the last year by month and channel; nothing is known of who bought them."""
+    columns = {str(row[0]) for row in con.execute("DESCRIBE policies").fetchall()}
+    kinds = {"month": "date_part('month', quoted_at)::INT"}
+    if "channel" in columns:
+        kinds["channel"] = "channel"
+    found: dict[str, dict[str, int]] = {}
+    for kind, sql in kinds.items():
+        query = f"""
+            SELECT product, {sql} AS place, count(*) FROM policies
+            WHERE renewal_of IS NULL AND quoted_at < $as_of AND place IS NOT NULL
+                AND quoted_at >= $as_of::TIMESTAMP - INTERVAL {MONTHS} MONTH GROUP BY ALL ORDER BY ALL
+        """  # noqa: S608 - our own words
+        for product, place, count in con.execute(query, {"as_of": as_of}).fetchall():
+            if product in products:
+                found.setdefault(product, {})[f"{kind}:{place}"] = int(count)
+    return found
 
 
 def _fields(rules: Iterable[Rule]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from features.load import default_spec
 from models.errors import ArtifactError, MismatchError
-from models.recommend import PurchaseRates, Segment, exclusion_codes
+from models.recommend import Context, PurchaseRates, Segment, exclusion_codes
 from models.recommend.batch import score_and_order
 from models.recommend.mask import allowed, exclusions
 from models.recommend.offers import (
@@ -219,13 +220,45 @@ def test_reasons_name_only_what_may_be_named(model):
 
 
 def test_without_profiling_no_personal_feature_reaches_the_ranking():
-    assert set(inspect.signature(rank_general).parameters) == {"products", "excluded", "rates", "k"}
+    assert set(inspect.signature(rank_general).parameters) == {
+        "products",
+        "excluded",
+        "rates",
+        "k",
+        "context",
+    }
+    assert {field.name for field in fields(Context)} == {
+        "month",
+        "channel",
+        "page",
+    }  # of nobody in particular
     rates = PurchaseRates("2026-01-01", {"motor": {"2|1": Segment(100, 9), "3|1": Segment(100, 1)}})
     found = rank_general(PRODUCTS, [Excluded("x", ("adult",))], rates, 2)
     assert [offer.product for offer in found.offers] == ["motor", "accident"]
     assert found.offers[0].rate == pytest.approx(0.05)
     assert found.excluded[0].codes == ("adult",)
     assert rank_general([], [], None, 3).offers == ()
+
+
+def test_month_channel_and_page_order_what_is_not_personal():
+    counts = {code: {"2|1": Segment(10_000, 400)} for code in ("motor", "accident", "medical")}
+    contexts = {
+        "motor": {"month:1": 300, "month:7": 100, "channel:agent": 390, "channel:direct": 10},
+        "accident": {"month:1": 100, "month:7": 300, "channel:agent": 200, "channel:direct": 200},
+        "medical": {"month:1": 200, "month:7": 200, "channel:agent": 10, "channel:direct": 390},
+    }
+    rates = PurchaseRates("2026-01-01", counts, contexts)
+    assert PurchaseRates.from_json(rates.to_json()) == rates
+
+    def first(**context):
+        return rank_general(PRODUCTS, [], rates, 1, Context(**context)).offers[0].product
+
+    assert (first(month=1), first(month=7)) == ("motor", "accident")
+    assert (first(channel="agent"), first(channel="direct")) == ("motor", "medical")
+    assert first(month=1, page="phone_screen") == "phone_screen"
+    plain = rates.overall("motor")
+    assert rates.in_context("motor", Context(month=3, channel="fax")) == plain
+    assert rates.in_context("motor", Context()) == plain
 
 
 def test_opted_out_customers_of_a_batch_are_ranked_alike(model):

@@ -126,5 +126,6 @@ def test_rates_count_only_months_that_were_open(tmp_path):
     # looked at.
     assert segment_of({"customer.age": 34, "customer.city_tier": 1}) == "2|1"
     assert rates.segments == {"motor": {"2|1": Segment(3, 1), "3|1": Segment(6, 0)}}
+    assert rates.contexts == {"motor": {"month:3": 2}}
     rates.save(tmp_path / "rates.json")
     assert PurchaseRates.load(tmp_path / "rates.json") == rates
