@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pricing.errors import NeedsError, RiskError, UnknownChannelError
+from serving.clock import utc_text
 from serving.errors import BundleMembersError, MemberError, MissingEntityError, UnknownBundleError
 from serving.records import Write, encode_body
 from serving.repeats import Deed
@@ -118,6 +119,6 @@ def _answer(bundle: Bundle, bundle_id: str | None, priced: Sequence[Priced]) -> 
         "name": bundle.name.model_dump(),
         "status": next(one for one in ("declined", "referred", "quoted") if one in statuses),
         "price": None if total is None else total.model_dump(),
-        "expires_at": min(one.shown["expires_at"] for one in priced),
+        "expires_at": utc_text(min(one.record.expires_at for one in priced)),
         "quotes": [one.shown for one in priced],
     }

@@ -22,13 +22,28 @@ def wall_clock(start: datetime | None = None) -> Clock:
     """
     if start is None:
         return _now
-    set_to = start.astimezone(UTC).replace(tzinfo=None) if start.tzinfo else start
-    offset = set_to - _now()
+    offset = without_zone(start) - _now()
     return lambda: _now() + offset
 
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def utc_text(moment: datetime) -> str:
+    """Write a UTC time without zone as RFC 3339 does, with its `Z`."""
+    return f"{moment.isoformat()}Z"
+
+
+def without_zone(moment: datetime) -> datetime:
+    """Give a time in UTC without a zone; one that has none is UTC.
+
+    Raises
+    ------
+    OverflowError
+        If its year in UTC is before 1 or after 9999.
+    """
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def from_micros(micros: int) -> datetime:

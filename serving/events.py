@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from serving.clock import to_micros
-from serving.wire import Code, Identity, Wire
+from serving.wire import Code, Identity, Moment, Wire
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -31,7 +31,7 @@ class OrderEvent(Wire):
     seller_id: Identity
     category: Category
     amount_minor: Minor
-    ordered_at: datetime
+    ordered_at: Moment
 
 
 class ReturnEvent(Wire):
@@ -45,7 +45,7 @@ class ReturnEvent(Wire):
     category: Category
     amount_minor: Minor
     freight_minor: Minor | None = None
-    returned_at: datetime
+    returned_at: Moment
 
 
 class ClaimEvent(Wire):
@@ -60,8 +60,8 @@ class ClaimEvent(Wire):
     seller_id: Identity | None = None
     order_id: Identity | None = None
     paid_minor: Minor
-    occurred_at: datetime
-    reported_at: datetime
+    occurred_at: Moment
+    reported_at: Moment
 
 
 Event = Annotated[OrderEvent | ReturnEvent | ClaimEvent, Field(discriminator="type")]
@@ -133,7 +133,7 @@ def read_event(content: dict[str, Any]) -> Fact:
     """
     event = _EVENT.validate_json(json.dumps(content))
     row: dict[str, int | str | None] = {
-        name: _micros(value) if isinstance(value, datetime) else value
+        name: to_micros(value) if isinstance(value, datetime) else value
         for name, value in event.model_dump(exclude={"type", "event_id"}).items()
     }
     if isinstance(event, OrderEvent):
@@ -142,7 +142,7 @@ def read_event(content: dict[str, Any]) -> Fact:
         times, table, key, known = {"returned_at"}, "orders", event.order_id, "returned_at"
     else:
         times, table, key, known = {"occurred_at", "reported_at"}, "claims", event.claim_id, "reported_at"
-        if _micros(event.occurred_at) > _micros(event.reported_at):
+        if event.occurred_at > event.reported_at:
             raise ValueError(
                 "occurred_at: lies after reported_at; a claim is reported when or after it occurs"
             )
@@ -167,8 +167,3 @@ def _sentence(fault: ErrorDetails) -> str:
     given = fault["input"]
     shown = isinstance(given, str | int | float) and len(str(given)) <= LONGEST_SHOWN
     return f"{where}: {fault['msg']}" + (f", not {given!r}" if shown else "")
-
-
-def _micros(moment: datetime) -> int:
-    """Read a time; one without a zone is UTC."""
-    return to_micros(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment)

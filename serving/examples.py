@@ -31,7 +31,7 @@ CERTIFICATE = {
     "product": "return_freight",
     "price_minor": 292,
     "currency": "CNY",
-    "expires_at": "2026-01-01T00:30:00",
+    "expires_at": "2026-01-01T00:30:00Z",
     "cover_hash": "0" * 64,
     "signature": "AAAA",
 }

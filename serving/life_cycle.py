@@ -16,6 +16,7 @@ from pricing.ladder import Step as LadderStep
 from pricing.quote_states import State, current, moved
 from serving import views
 from serving.bundles import together
+from serving.clock import utc_text, without_zone
 from serving.errors import DecisionError, MissingEntityError, PriceMismatchError, UnknownQuoteError
 from serving.http.exchange import note_quote
 from serving.problems import PROBLEMS
@@ -82,7 +83,11 @@ def as_it_stands(record: QuoteRecord, steps: Sequence[Step], now: datetime) -> d
     for step in steps:
         answer.update(step.body.get("changes", {}))
         state = step.state
-    answer["status"] = current(state, datetime.fromisoformat(answer["expires_at"]), now)  # type: ignore[arg-type]
+    for name in ("created_at", "expires_at", "as_of"):
+        if not answer[name].endswith("Z"):  # older records name no zone
+            answer[name] += "Z"
+    expires_at = without_zone(datetime.fromisoformat(answer["expires_at"]))
+    answer["status"] = current(state, expires_at, now)  # type: ignore[arg-type]
     return answer
 
 
@@ -340,7 +345,7 @@ class QuoteLife:
             "indication": None,
             "ladder": ladder,
             "settlement": views.settled(price, terms, product.currency),
-            "expires_at": expires.isoformat(),
+            "expires_at": utc_text(expires),
             "certificate": self._service.signer.certify(life.record.quote_id, product, price, expires),
         }
 

@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from typing import TYPE_CHECKING, Any
 
+from serving.clock import utc_text
 from serving.errors import CursorError, UnknownQuoteError
 from serving.life_cycle import as_it_stands
 
@@ -58,8 +59,8 @@ def _summary(record: QuoteRecord, history: Sequence[Step], now: datetime) -> dic
             "channel": record.channel,
             "sub_channel": record.sub_channel,
             "price": None,
-            "created_at": record.created_at.isoformat(),
-            "expires_at": record.expires_at.isoformat(),
+            "created_at": utc_text(record.created_at),
+            "expires_at": utc_text(record.expires_at),
         }
     return {"quote_id": record.quote_id, **{name: answer[name] for name in SUMMARY}}
 
@@ -72,7 +73,7 @@ async def steps(life: QuoteLife, quote_id: str, caller: Caller) -> dict[str, Any
     begin = {
         "number": 0,
         "state": found.record.status,
-        "at": found.record.created_at.isoformat(),
+        "at": utc_text(found.record.created_at),
         "actor": found.record.channel,
         "reason": None,
         "details": {},
@@ -90,7 +91,7 @@ def _step(step: Step, hidden: set[str]) -> dict[str, Any]:
     return {
         "number": step.number,
         "state": step.state,
-        "at": step.at.isoformat(),
+        "at": utc_text(step.at),
         "actor": step.actor,
         "reason": step.reason,
         "details": {**details, **changes},

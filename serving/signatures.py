@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from serving.clock import utc_text
 from serving.errors import StoreError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Signer:
             "product": product.code,
             "price_minor": price_minor,
             "currency": product.currency,
-            "expires_at": expires_at.isoformat(),
+            "expires_at": utc_text(expires_at),
             "cover_hash": self._cover_hash(product),
         }
         return {**said, "signature": _text(self._newest.sign(canonical(said)))}

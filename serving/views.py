@@ -13,6 +13,7 @@ from pricing.factors import NumberFactor, Text
 from pricing.ladder import CAPS, settle
 from pricing.money import exponent, from_minor
 from pricing.score import score
+from serving.clock import utc_text
 from serving.texts import (
     GENERAL_NOTICE,
     PERSONAL_NOTICE,
@@ -96,7 +97,7 @@ def quote_view(
     ladder, indicated, product = decision.ladder, decision.indicated_minor, service.product
     currency = product.currency
     terms = service.plan.terms(request.channel, request.sub_channel)
-    now = created_at.isoformat()
+    now = utc_text(created_at)
     return {
         "quote_id": quote_id,
         "bundle_id": None,
@@ -110,7 +111,7 @@ def quote_view(
         "customer_known": customer_known,
         "sandbox": sandbox,
         "created_at": now,
-        "expires_at": expires_at.isoformat(),
+        "expires_at": utc_text(expires_at),
         "as_of": now,
         "price": None if ladder is None else _money(ladder.price_minor, currency),
         "accepted_price_minor": None,

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from pricing.ladder import LARGEST_EXPIRING_MINOR
+from serving.clock import utc_text, without_zone
 
 LARGEST_INTEGER = 2**63 - 1
 LONGEST_TEXT = 200
@@ -38,6 +47,20 @@ def _scalar(value: object) -> object:
     raise PydanticCustomError("scalar", "Input should be a finite number, a text, true, false or null")
 
 
+def _moment(value: datetime) -> datetime:
+    try:
+        return without_zone(value)
+    except OverflowError as error:
+        raise PydanticCustomError("datetime", "Input should be a time of the years 1 to 9999 UTC") from error
+
+
+Moment = Annotated[
+    datetime,
+    AfterValidator(_moment),
+    PlainSerializer(utc_text, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-08T00:00:00Z"]}),
+]
+"""A time: inside UTC without a zone; on the wire RFC 3339 with `Z`, read with any offset (none: UTC)."""
 RiskValue = Annotated[
     bool | int | float | str | None, Field(union_mode="left_to_right"), BeforeValidator(_scalar)
 ]
@@ -189,7 +212,7 @@ class Certificate(Wire):
     product: Code
     price_minor: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
-    expires_at: Annotated[str, Field(max_length=40)] = Field(examples=["2026-01-08T00:00:00"])
+    expires_at: Annotated[str, Field(max_length=40)] = Field(examples=["2026-01-08T00:00:00Z"])
     cover_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     signature: Annotated[str, Field(max_length=128)]
 
@@ -210,9 +233,9 @@ class QuoteBase(Wire):
     seller_id: int | None
     customer_known: bool
     sandbox: bool = Field(False, description="For trial: it binds nobody and teaches no model.")
-    created_at: datetime
-    expires_at: datetime
-    as_of: datetime
+    created_at: Moment
+    expires_at: Moment
+    as_of: Moment
     price: MoneyAmount | None
     accepted_price_minor: int | None = Field(None, description="What was bought, once it is accepted.")
     indication: MoneyAmount | None = Field(
@@ -287,7 +310,7 @@ class BundleQuote(Wire):
     name: LocalText
     status: Literal["quoted", "referred", "declined"]
     price: MoneyAmount | None = Field(description="Sum of the prices of the members, to the minor unit.")
-    expires_at: datetime
+    expires_at: Moment
     quotes: list[QuoteAnswer]
 
 
@@ -323,14 +346,14 @@ class CustomerScore(Wire):
     points: Annotated[int, Field(ge=0, le=1000)]
     band: str
     reasons: list[str] = Field(description="Inputs that move the risk most, each with `:up` or `:down`.")
-    as_of: datetime
+    as_of: Moment
 
 
 class RiskProfile(Wire):
     """What the history of a customer says, as of now."""
 
     customer_id: int
-    as_of: datetime
+    as_of: Moment
     features: list[ProfileFeature]
     withheld: list[str]
     segment: CustomerSegment | None = Field(description="None where consent for its features is missing.")
@@ -435,7 +458,7 @@ class Recommendations(Wire):
     """Ranked offers; everything else with the reason why not."""
 
     customer_id: int
-    as_of: datetime
+    as_of: Moment
     mode: Literal["personal", "general"] = Field(
         description="`general` without personalisation, without the consent for `recommendation`, and for "
         "the share of customers from whom it is learned how good the ranking is."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from serving.wire import (
     LARGEST_INTEGER,
     LocalText,
+    Moment,
     MoneyAmount,
     Problem,
     QuoteAnswer,
@@ -75,7 +75,7 @@ class StepView(Wire):
 
     number: int
     state: str
-    at: datetime
+    at: Moment
     actor: str
     reason: str | None
     details: dict[str, Any]
@@ -98,8 +98,8 @@ class QuoteSummary(Wire):
     channel: str
     sub_channel: str | None
     price: MoneyAmount | None
-    created_at: datetime
-    expires_at: datetime
+    created_at: Moment
+    expires_at: Moment
 
 
 class QuotePage(Wire):

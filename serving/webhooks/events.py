@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import insert, select
 
-from serving.clock import to_micros
+from serving.clock import to_micros, utc_text
 from serving.records.tables import QUOTES
 from serving.webhooks.tables import DELIVERIES, WEBHOOKS
 
@@ -60,7 +60,7 @@ class Event:
         shown = {
             "id": self.event_id,
             "type": self.name,
-            "created_at": f"{self.at.isoformat()}Z",
+            "created_at": utc_text(self.at),
             "data": {
                 "quote_id": self.quote_id,
                 "channel": self.channel,

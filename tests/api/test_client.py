@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ def test_a_channel_sells_through_the_client(url):
     with Client(url) as premia:
         quote = premia.quote(MOTOR)
         assert premia.get(quote.quote_id) == quote
+        assert quote.created_at.utcoffset() == dt.timedelta(0)
         assert quote.price is not None
         assert is_genuine(quote.certificate, premia.verification_keys())
         forged = quote.certificate.model_copy(update={"price_minor": 1})

@@ -125,8 +125,9 @@ def test_a_quote_says_what_it_costs_why_and_by_which_versions(client, clock, ins
     assert answer.headers["location"] == f"/v1/quotes/{given['quote_id']}"
     assert given["status"] == "quoted"
     assert given["customer_known"] is True
-    assert dt.datetime.fromisoformat(given["as_of"]) == insurer.end
-    assert dt.datetime.fromisoformat(given["expires_at"]) - insurer.end == dt.timedelta(days=7)
+    end = insurer.end.replace(tzinfo=dt.UTC)
+    assert dt.datetime.fromisoformat(given["as_of"]) == end
+    assert dt.datetime.fromisoformat(given["expires_at"]) - end == dt.timedelta(days=7)
     assert given["risk"] == MOTOR
     assert list(given["profile"]) == ["claims_1095d", "orders_365d", "return_share_365d", "tenure_days"]
     versions = given["versions"]

@@ -11,6 +11,7 @@ from typing import get_args
 
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from pricing.errors import NoPriceError
@@ -23,11 +24,13 @@ from serving.clock import EPOCH, to_micros, wall_clock
 from serving.engine import REFERRALS, refusal
 from serving.governance_jobs import banded
 from serving.history import CustomerFacts
+from serving.life_cycle import as_it_stands
+from serving.records import QuoteRecord, Step, encode_body
 from serving.render import BANDS, change_bands, comparison_table, recommendation_table, reprice_table
 from serving.reprice import RepriceSummary
 from serving.texts import REFERRAL_TEXTS, STEP_LABELS, reason_text
 from serving.views import money, table_reasons
-from serving.wire import Excluded, LocalText, Offer, Quote, Recommendations
+from serving.wire import Excluded, LocalText, Moment, Offer, Quote, Recommendations
 
 LABEL = Text(en="Returns", zh="退货")
 
@@ -206,6 +209,58 @@ def test_a_clock_that_was_set_runs_on_from_there():
 )
 def test_microseconds_are_exact(moment, micros):
     assert to_micros(moment) == micros
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01T00:30:00",
+        "2026-01-01T00:30:00Z",
+        "2026-01-01T08:30:00+08:00",
+        "2025-12-31T20:30:00.000000-04:00",
+    ],
+)
+def test_a_time_is_read_with_any_offset_and_answered_in_utc(text):
+    times = TypeAdapter(Moment)
+    moment = times.validate_json(f'"{text}"', strict=True)
+    assert moment == dt.datetime(2026, 1, 1, 0, 30)
+    assert times.dump_python(moment, mode="json") == "2026-01-01T00:30:00Z"
+    assert times.json_schema()["format"] == "date-time"
+
+
+def test_a_time_before_the_first_year_is_refused():
+    with pytest.raises(ValidationError, match="years 1 to 9999"):
+        TypeAdapter(Moment).validate_json('"0001-01-01T00:00:00+10:00"')
+
+
+def test_records_whose_times_name_no_zone_are_answered_with_one():
+    now = dt.datetime(2026, 1, 1)
+    times = {"created_at": "2026-01-01T00:00:00", "as_of": "2026-01-01T00:00:00"}
+    certificate = {"expires_at": "2026-01-01T00:30:00"}  # as it was signed
+    answer = {**times, "expires_at": "2026-01-01T00:30:00", "certificate": certificate}
+    record = QuoteRecord(
+        quote_id="q",
+        created_at=now,
+        expires_at=now + dt.timedelta(minutes=30),
+        channel="direct",
+        sub_channel=None,
+        product="motor",
+        status="quoted",
+        price_minor=1,
+        text=encode_body({"answer": answer}),
+        customer_id=None,
+    )
+    later = {"expires_at": "2026-01-02T00:00:00"}
+    step = Step("q", 1, "quoted", now, "key", None, {"changes": later})
+    assert as_it_stands(record, (), now + dt.timedelta(minutes=30))["status"] == "expired"
+    found = as_it_stands(record, (step,), now + dt.timedelta(minutes=31))
+    assert found == {
+        "created_at": "2026-01-01T00:00:00Z",
+        "as_of": "2026-01-01T00:00:00Z",
+        "expires_at": "2026-01-02T00:00:00Z",
+        "certificate": certificate,
+        "status": "quoted",
+    }
 
 
 @pytest.mark.parametrize(
