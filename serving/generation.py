@@ -57,6 +57,8 @@ class Generation:
         1, 2, ... since the start.
     signature
         Identity of every file that it was read from, or that was refused.
+    loaded
+        When, on the clock `time.monotonic`.
     """
 
     snapshot: Snapshot
@@ -66,6 +68,7 @@ class Generation:
     tests: Mapping[str, ProductTests] = field(default_factory=dict)
     number: int = 1
     signature: Signature = ()
+    loaded: float = field(default_factory=time.monotonic)
 
 
 class Loader(Protocol):

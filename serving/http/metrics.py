@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -132,7 +132,16 @@ def _of_service(service: QuoteService) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "premia_refused_changes", "What lies on the disk and cannot serve now.", len(generation.refused)
     )
+    yield CounterMetricFamily("premia_swaps", "Generations put in place of another.", service.swaps)
     yield CounterMetricFamily("premia_swaps_failed", "Changes that could not be loaded.", service.refusals)
+    yield CounterMetricFamily(
+        "premia_shadow_failures",
+        "Shadow models that could not be scored beside a quote.",
+        service.shadow_failures,
+    )
+    yield GaugeMetricFamily(
+        "premia_generation_age_seconds", "Since what prices was loaded.", monotonic() - generation.loaded
+    )
     history = generation.snapshot.signature[0]
     if history is not None:
         age = time() - history[1] / 1e9

@@ -87,6 +87,10 @@ def test_the_figures_follow_what_was_asked(client):
     assert more("premia_commit_writes_sum") == 3
     assert of(after, "premia_snapshot_age_seconds") > 0
     assert of(after, "premia_requests_now", stage="in_work") == 0
+    service = client.app.state.service
+    assert after["premia_swaps_total", frozenset()] == service.swaps
+    assert after["premia_shadow_failures_total", frozenset()] == service.shadow_failures
+    assert of(after, "premia_generation_age_seconds") > of(before, "premia_generation_age_seconds") > 0
     models = {dict(labels).get("product") for name, labels in after if name == "premia_model_info"}
     assert models >= {"motor", "return_freight"}
 
