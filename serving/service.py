@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from serving.access.caller import Caller
     from serving.clock import Clock
     from serving.contacts import ContactLog
-    from serving.engine import InService
+    from serving.engine import Decision, InService
     from serving.events import EventAnswers, EventBatch
     from serving.generation import Generation, Loader
     from serving.live import LiveStore
@@ -238,20 +238,8 @@ class QuoteService:
         tried = record_arm(champion, arm, risk, profile, sale, decision.inputs)
         self.shadow_failures += "failed" in tried.get("challenge", {}).get("shadow", {})
         body = views.quote_record(shown, request, decision, facts) | offered | tried
-        record = QuoteRecord(
-            quote_id=quote_id,
-            created_at=now,
-            expires_at=expires_at,
-            channel=request.channel,
-            sub_channel=request.sub_channel,
-            product=request.product,
-            status=decision.status,
-            price_minor=price,
-            text=encode_body(body),
-            customer_id=request.customer_id,
-            sandbox=who.sandbox,
-        )
-        return Priced(shown, record)
+        span = (now, expires_at)
+        return Priced(shown, _record(quote_id, request, decision, body, span, sandbox=who.sandbox))
 
     def take(self, newest: Generation) -> int:
         """Price with another generation from the next request on; give the events of the log that it holds.
@@ -556,6 +544,31 @@ def _tested(
     tests = generation.tests.get(service.product.code)
     shares = None if tests is None else tests.running(service.plan, now)
     return None if shares is None else Asking(shares, customer_id)
+
+
+def _record(
+    quote_id: str,
+    request: QuoteRequest,
+    decision: Decision,
+    body: dict[str, Any],
+    span: tuple[datetime, datetime],
+    *,
+    sandbox: bool,
+) -> QuoteRecord:
+    """Give what is stored of a quote that holds over a span of time."""
+    return QuoteRecord(
+        quote_id=quote_id,
+        created_at=span[0],
+        expires_at=span[1],
+        channel=request.channel,
+        sub_channel=request.sub_channel,
+        product=request.product,
+        status=decision.status,
+        price_minor=decision.ladder.price_minor if decision.ladder else None,
+        text=encode_body(body),
+        customer_id=request.customer_id,
+        sandbox=sandbox,
+    )
 
 
 def _on_offer(generation: Generation) -> list[Product]:
