@@ -354,12 +354,13 @@ OF_A_BODY: dict[int, str] = {
 
 def document_problems(app: FastAPI) -> None:
     """Say in the OpenAPI document that refusals are problems; the framework would call them plain JSON."""
-    found = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    found = {"content": {MEDIA_TYPE: {"schema": schema}}}
     for path in app.openapi()["paths"].values():
         for operation in path.values():
             answers = operation["responses"]
             for status, response in answers.items():
-                if int(status) >= 400 and "application/json" in response.get("content", {}):
-                    response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
+                if int(status) >= 400 and response["content"]["application/json"]["schema"] == schema:
+                    response["content"] = found["content"]
             for status, why in (ANYWHERE | OF_A_BODY if "requestBody" in operation else ANYWHERE).items():
                 answers.setdefault(str(status), {"description": why, **found})

@@ -421,7 +421,7 @@ class NextAction(Wire):
     """The contact of the highest expected value, logged as made; or nothing, with the reason."""
 
     customer_id: int
-    as_of: datetime
+    as_of: Moment
     action: Literal["contact", "nothing"]
     code: str | None = Field(description="Why nothing is done.")
     contact_id: str | None = None

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("insurer")]
 @pytest.fixture(scope="module")
 def url(insurer) -> Iterator[str]:
     app = create_app(lambda: open_service(insurer.settings))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -21,6 +21,7 @@ with warnings.catch_warnings():
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi.checks import (
         content_type_conformance,
+        response_schema_conformance,
         status_code_conformance,
     )
 
@@ -38,6 +39,7 @@ CHECKS = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
+    response_schema_conformance,
 ]
 QUICK: dict[str, Any] = {
     "deadline": None,
@@ -51,7 +53,7 @@ QUICK: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def url(insurer) -> Iterator[str]:
     app = create_app(lambda: open_service(insurer.settings))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

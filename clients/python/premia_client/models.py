@@ -20,6 +20,16 @@ class AcceptRequest(Model):
     price_minor: int
 
 
+class ActionRequest(Model):
+    """Ask whether and how a customer should be contacted."""
+
+    customer_id: int
+    seller_id: int | None = None
+    scene: Literal['order', 'trip'] | None = None
+    needs: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    risks: dict[str, dict[str, bool | int | float | str | None]] = Field(default_factory=dict)
+
+
 class BatchAnswer(Model):
     """What came of one request of a batch."""
 
@@ -91,6 +101,13 @@ class Certificate(Model):
     expires_at: str
     cover_hash: str
     signature: str
+
+
+class ChannelRefusal(Model):
+    """A channel that may not be used now, and why."""
+
+    channel: str
+    code: str
 
 
 class CompareOption(Model):
@@ -285,6 +302,22 @@ class NeedInfo(Model):
     required: bool
 
 
+class NextAction(Model):
+    """The contact of the highest expected value, logged as made; or nothing, with the reason."""
+
+    customer_id: int
+    as_of: datetime
+    action: Literal['contact', 'nothing']
+    code: str | None
+    contact_id: str | None = None
+    channel: str | None = None
+    product: str | None = None
+    name: LocalText | None = None
+    reasons: list[LocalText] = Field(default_factory=list)
+    expected_value_minor: int | None = None
+    refused: list[ChannelRefusal]
+
+
 class Offer(Model):
     """A product that suits, with the reason."""
 
@@ -292,6 +325,7 @@ class Offer(Model):
     name: LocalText
     rate: float
     reasons: list[LocalText]
+    margin_basis: Literal['customer', 'product', 'none'] = 'none'
 
 
 class Problem(Model):
@@ -430,6 +464,11 @@ class RecommendationRequest(Model):
     k: int = 3
     scene: Literal['order', 'trip'] | None = None
     needs: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    channel: str | None = None
+    sub_channel: str | None = None
+    page: str | None = None
+    seller_id: int | None = None
+    risks: dict[str, dict[str, bool | int | float | str | None]] = Field(default_factory=dict)
     personalised: bool = True
 
 
