@@ -81,6 +81,7 @@ def next_action(service: QuoteService, request: ActionRequest, caller: Caller) -
     UnknownCustomerError, MemberError, NeedsError
         If the customer is not known, or risks or answers cannot be used.
     """
+    caller.need_licence("recommend")
     now, rules, log = service.clock(), service.contact_rules, service.contacts
     if rules is None or log is None:
         raise StoreError("this service contacts nobody. Hint: open it with contact rules and a contact log")

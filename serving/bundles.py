@@ -48,12 +48,12 @@ def price_bundle(service: QuoteService, request: BundleRequest, caller: Caller) 
     wanted = [_member(request, code) for code in bundle.members]
     for one in wanted:
         caller.need_sale(one.product, one.channel, one.sub_channel)
-    priced = [_priced(service, one, bundle.code) for one in wanted]
+    priced = [_priced(service, one, caller, bundle.code) for one in wanted]
     bundle_id: str | None = str(uuid4())
     if all(one.answer.status == "quoted" for one in priced):
         priced = _joined(bundle, str(bundle_id), priced)
     else:
-        bundle_id, priced = None, [_priced(service, one, None) for one in wanted]
+        bundle_id, priced = None, [_priced(service, one, caller, None) for one in wanted]
     records = [replace(one.record, sandbox=caller.sandbox) for one in priced]
     return Deed(_answer(bundle, bundle_id, priced), Write(quotes=tuple(records)), 201)
 
@@ -90,9 +90,9 @@ def _member(request: BundleRequest, code: str) -> QuoteRequest:
     )
 
 
-def _priced(service: QuoteService, request: QuoteRequest, bundle: str | None) -> Priced:
+def _priced(service: QuoteService, request: QuoteRequest, caller: Caller, bundle: str | None) -> Priced:
     try:
-        return service.price(request, bundle=bundle)
+        return service.price(request, caller, bundle=bundle)
     except MEMBER_ERRORS as error:
         raise MemberError(request.product, error) from error
 
