@@ -94,6 +94,7 @@ def create_app(open_service: Callable[[], QuoteService], settings: Settings | No
                 await running.enter_async_context(desk.open())
             yield
         await service.aclose()
+        gc.unfreeze()
         if traces:
             traces.close()
 
