@@ -307,7 +307,7 @@ def test_a_replay_says_what_differs_and_whether_the_record_was_changed(own, prem
     assert "cannot be decrypted" in premia("replay", quotes[0], status=1)
     assert "equal to the last minor unit" in premia("replay", quotes[1]), "the others stand"
     with sqlite3.connect(path) as con:
-        con.execute("DELETE FROM quotes WHERE quote_id = ?", quotes[1:])
+        con.execute("DELETE FROM quotes WHERE quote_id = ?", quotes[1:2])
     assert "it was removed from the store" in premia("replay", quotes[1], status=1)
     assert "no quote has the id 'nobody'" in premia("replay", "nobody", status=1)
     (model,) = (own / "lake" / "_registry" / "artifacts").glob("*/artifacts/ga2m/bundle.json")
