@@ -165,6 +165,7 @@ class QuoteLife:
             customer_id=request.customer_id,
             seller_id=request.seller_id,
             customer_known=False,
+            sandbox=caller.sandbox,
             created_at=now,
             expires_at=now + DRAFT_KEPT,
             as_of=now,
