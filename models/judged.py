@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from models.risk_model import COMPONENTS
 from pricing.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 EMPTY = ""
+# What the price caps at 1 would be an infinite loss where nothing happens.
+CERTAIN = 1.0 - 1e-6
 # The line of the model that prices today.
 IN_SERVICE = "in_service"
 
@@ -59,6 +61,8 @@ class Judged:
         Names of the inputs.
     not_compared
         Why the model in service could not be judged on these rows; empty when it was, or none was given.
+    own
+        Family -> relativity of own history that its expected cost holds, shape (n,), where one does.
     """
 
     comparison: pd.DataFrame
@@ -69,6 +73,7 @@ class Judged:
     matrix: Array
     inputs: tuple[str, ...]
     not_compared: str = EMPTY
+    own: Mapping[str, Array] = field(default_factory=dict)
 
 
 def judge(
@@ -77,6 +82,7 @@ def judge(
     *,
     in_service: Bundle | None = None,
     seed: int = 1,
+    own: Callable[[str], Array | None] | None = None,
 ) -> Judged:
     """Score the test rows by every family and work out the figures.
 
@@ -93,6 +99,9 @@ def judge(
         Model that prices today.
     seed
         Of the bootstraps.
+    own
+        Gives the relativity of own history of the test rows by family, shape (n,), so that what is judged is
+        what prices; absent, models are judged without.
     """
     values, happened = sample.matrix[sample.test], sample.observed.take(sample.test)
     predicted: dict[str, dict[str, Array]] = {}
@@ -114,16 +123,41 @@ def judge(
     components = tuple(COMPONENTS[sample.product.response.kind])
     null = null_prediction(sample.observed, sample.learn, len(values), components)
     held = _held(sample, happened, float(null[components[0]][0]))
-    totals = {family: parts[components[0]] * held.exposure for family, parts in predicted.items()}
+    rated = {} if own is None else _relativities(own, predicted)
+    # A relativity of cost says nothing of the number of claims.
+    rates = {} if _of_cost(sample.product) and components[0] != "pure_premium" else rated
+    totals = {f: parts[components[0]] * held.exposure * rates.get(f, 1.0) for f, parts in predicted.items()}
     response = compare_totals(held, totals, seconds, seed)
     one = next(iter(models.values()))
     fixed = sample.product.cover.kind == "fixed_benefit"
     cost = happened.count * one.benefit_minor if fixed else happened.amount_minor
     predicted[NULL], combining[NULL] = null, one
-    expected = {f: combining[f].combine(parts) * held.exposure for f, parts in predicted.items()}
+    expected = {
+        f: combining[f].combine(parts) * held.exposure * rated.get(f, 1.0) for f, parts in predicted.items()
+    }
     further = {f: _further(parts, happened, cost, expected[f]) for f, parts in predicted.items()}
     comparison = response.table.join(pd.DataFrame.from_dict(further, orient="index"))
-    return Judged(comparison, response, cost, held.exposure, expected, values, one.inputs, not_compared)
+    return Judged(
+        comparison, response, cost, held.exposure, expected, values, one.inputs, not_compared, rated
+    )
+
+
+def _of_cost(product: Product) -> bool:
+    return product.experience is not None and product.experience.method == "buhlmann_straub"
+
+
+def _relativities(
+    own: Callable[[str], Array | None], predicted: Mapping[str, Mapping[str, Array]]
+) -> dict[str, Array]:
+    """Give the relativities as they price: no probability is lifted above 1 (to less, for the log loss)."""
+    found: dict[str, Array] = {}
+    for family, parts in predicted.items():
+        relativity = own(family)
+        if relativity is not None:
+            chance = parts.get("probability")
+            most = np.inf if chance is None else CERTAIN / np.maximum(chance, np.finfo(np.float64).tiny)
+            found[family] = np.minimum(relativity, most)
+    return found
 
 
 def _held(sample: Sample, happened: Observed, null_rate: float) -> Held:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from data.store import connect
 from models.experience import expected_per_cover, largest_claim_minor, rating_of
 from models.training_table import attach_profiles
+from pricing.experience import MILLION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import duckdb
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
     from pricing.experience import Experience, ExperienceRating
 
+    Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
 DAY_US = 86_400_000_000
@@ -208,6 +212,52 @@ def _totals(row: Ints, values: Ints, size: int) -> Ints:
     sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
     edges = np.searchsorted(row, np.arange(size + 1))
     return np.asarray(sums[edges[1:]] - sums[edges[:-1]], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class OwnHistories:
+    """Own claims or returns of the rows that judge a model, as quotes of their time would have had them.
+
+    Attributes
+    ----------
+    lake, spec
+        Where covers and claims are, and the feature definitions.
+    """
+
+    lake: Path
+    spec: FeatureSpec
+
+    def relativities(self, bundle: Bundle, rows: pa.Table) -> Floats | None:
+        """Give the relativity of each row strictly before its own time; None where the product keeps no sums.
+
+        Parameters
+        ----------
+        bundle
+            Model that expects, with the rating fitted on the learn rows.
+        rows
+            With the columns that `Profile` names: whose, and as of when.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            Shape (n,); 1 is the average.
+        """
+        product = bundle.product
+        rating = rating_of(product, bundle.experience)
+        if rating is None or product.experience is None:
+            return None
+        profile, own = product.profile, product.experience
+        whose = {"customer": profile.customer, "seller": profile.seller}[own.unit]
+        unit = np.asarray(rows[whose].cast("int64").fill_null(-1).to_numpy(), dtype=np.int64)
+        as_of = rows[profile.as_of].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+        with connect(self.lake) as con:
+            claims = read_own_claims(con, bundle, unit)
+            terms = read_terms(con, bundle, self.spec, self.lake, unit)
+        return own_sums(rating, claims, terms, unit, as_of).relativity / MILLION
+
+    def of(self, bundles: Mapping[str, Bundle], rows: pa.Table) -> Callable[[str], Floats | None]:
+        """Give the relativities of rows by the name of a model."""
+        return lambda name: self.relativities(bundles[name], rows)
 
 
 def _rated(bundle: Bundle) -> tuple[Experience, ExperienceRating]:

@@ -298,6 +298,9 @@ def _facts(product: Product, judged: Judged, around: Circumstances) -> str:
         "Product file": f"{product.code} version {product.version}, {product.hash}",
         "Versions": ", ".join(f"{name} {version}" for name, version in around.versions.items()),
     }
+    if judged.own:
+        moved = float(np.mean([relativity != 1.0 for relativity in judged.own.values()]))
+        lines["Own history"] = f"judged with its relativity, which is not 1 on {moved:.1%} of the test rows"
     if judged.not_compared:
         lines["Model in service"] = f"not compared: {judged.not_compared}"
     told = "".join(f"<tr><td class='w'>{key}</td><td>{escape(text)}</td></tr>" for key, text in lines.items())

@@ -42,8 +42,10 @@ def score_report(product: Product, judged: Judged, family: str | None = None) ->
     DefinitionError
         If the product declares no score.
     """
-    expected = judged.expected[family or product.models.champion]
-    _, bands = score_array(expected / judged.exposure, product)
+    scored = family or product.models.champion
+    expected = judged.expected[scored]
+    # The score is that of the risk, before own claims.
+    _, bands = score_array(expected / judged.own.get(scored, 1.0) / judged.exposure, product)
     lines = {}
     for position, band in enumerate(scale_of(product).bands):
         rows = bands == position

@@ -13,7 +13,7 @@ from models.errors import TrainingDataError
 from models.experience import ExperienceFit, fit_experience
 from models.families import Design, FitSettings, Objective, Scorer, fit_family
 from models.fitted import inputs_hash
-from models.judged import EMPTY, Judged, judge
+from models.judged import EMPTY, IN_SERVICE, Judged, judge
 from models.risk_model import COMPONENTS, ComponentName, RiskModel
 from models.sample import Sample
 from models.sample import read_table as read_table  # the tuner reads it from here
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from features.spec import FeatureSpec
     from models.bundle import Bundle
     from models.encoding import Encoding
+    from models.own_history import OwnHistories
     from models.registry import Promoted
     from models.response import Observed
     from models.tuned import TunedSettings
@@ -115,6 +116,7 @@ def train(
     settings: FitSettings | None = None,
     tuned: TunedSettings | None = None,
     in_service: Promoted | None = None,
+    own: OwnHistories | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
     """Train all families that the product file names.
@@ -133,6 +135,8 @@ def train(
         What tuning chose by component and family; goes before `settings`.
     in_service
         Model that prices today, to be judged with them.
+    own
+        Own claims by which the test rows are judged where the product files an experience rating.
     progress
         Called with a step in words and the share that is done.
 
@@ -163,7 +167,8 @@ def train(
     experience = _experience(product, table, sample, fit)
     report("compare on test rows", 0.95)
     current = None if in_service is None else in_service.bundle
-    judged = judge(sample, models, in_service=current, seed=settings.seed)
+    known = None if own is None else own.of(bundles_of(sample, models, experience, current), sample.tested)
+    judged = judge(sample, models, in_service=current, seed=settings.seed, own=known)
     facts = sample.facts()
     facts |= {"seed": settings.seed, "rounds": settings.rounds, "learning_rate": settings.learning_rate}
     facts |= seconds | {"tuned": "" if tuned is None else tuned.hash}
@@ -179,6 +184,22 @@ def train(
         against=EMPTY if in_service is None else in_service.version,
         experience=experience,
     )
+
+
+def bundles_of(
+    sample: Sample,
+    models: Mapping[str, RiskModel],
+    experience: ExperienceFit | None,
+    in_service: Bundle | None,
+) -> dict[str, Bundle]:
+    """Give models as they would price, and what is in service, by name."""
+    from models.bundle import Bundle
+
+    found = {
+        name: Bundle.of(sample.product, model, sample.encoding, EMPTY, {}, experience=experience)
+        for name, model in models.items()
+    }
+    return found if in_service is None else found | {IN_SERVICE: in_service}
 
 
 def _fit_families(

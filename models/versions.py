@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from models.encoding import Encoding
 from models.errors import RegistryError
-from models.judged import judge
+from models.judged import IN_SERVICE, judge
 from models.sample import Sample
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from models.bundle import Bundle
     from models.judged import Judged
+    from models.own_history import OwnHistories
     from pricing.product import Product
 
 
@@ -26,6 +27,7 @@ def judge_bundles(
     *,
     in_service: Bundle | None = None,
     seed: int = 1,
+    own: OwnHistories | None = None,
 ) -> tuple[Judged, dict[str, float | int | str], dict[str, str]]:
     """Judge stored models on the test rows of a table, split as the product file says.
 
@@ -44,6 +46,8 @@ def judge_bundles(
         Model that prices today.
     seed
         Of the bootstraps.
+    own
+        See `train`.
 
     Returns
     -------
@@ -70,5 +74,7 @@ def judge_bundles(
         )
     sample = Sample.of(product, table)
     sample.check_enough("test")
-    judged = judge(sample, models, in_service=in_service, seed=seed)
+    named = bundles if in_service is None else {**bundles, IN_SERVICE: in_service}
+    known = None if own is None else own.of(named, sample.tested)
+    judged = judge(sample, models, in_service=in_service, seed=seed, own=known)
     return judged, sample.facts() | {"seed": seed}, left_out

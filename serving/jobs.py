@@ -10,6 +10,7 @@ from data.store import connect, write_parquet_atomic
 from models.families import FitSettings
 from models.fitted import ensure_fitted, month_of
 from models.history_rules import check_history
+from models.own_history import OwnHistories
 from models.pictures import draw_pictures
 from models.promotion import Decision, check_second_person
 from models.recommend import fit_rates
@@ -116,6 +117,7 @@ def train_product(
         settings=FitSettings(seed=seed),
         tuned=tuned,
         in_service=registry.champion(product.code),
+        own=OwnHistories(settings.lake, spec) if data is None else None,
         progress=lambda step, share: report(step, 0.1 + 0.8 * share),
     )
     if pictures is not None:

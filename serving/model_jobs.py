@@ -9,6 +9,7 @@ from data.page import write_page
 from data.store import connect
 from models.errors import MismatchError, RegistryError
 from models.families.base import library_versions
+from models.own_history import OwnHistories
 from models.promotion import Decision, assess
 from models.registry import Registry
 from models.report import Circumstances, comparison_page
@@ -110,7 +111,8 @@ def compare_versions(
         table = product_table(con, product, spec, data, as_of, settings.lake)
     report("score and test", 0.4)
     in_service = None if current is None else current.bundle
-    judged, facts, left_out = judge_bundles(product, bundles, table, in_service=in_service)
+    own = OwnHistories(settings.lake, spec) if data is None else None
+    judged, facts, left_out = judge_bundles(product, bundles, table, in_service=in_service, own=own)
     decisions = {
         name: assess(product.promotion, judged, name, serving) for name in bundles if name not in left_out
     }

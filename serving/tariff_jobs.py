@@ -11,6 +11,7 @@ from data.store import connect
 from models.encoding import Encoding
 from models.errors import MismatchError, TariffError
 from models.fitted import inputs_hash
+from models.own_history import OwnHistories
 from models.registry import Registry
 from models.tariff.diff import Diff, diff
 from models.tariff.distil import Distilling, distil
@@ -60,6 +61,11 @@ class Desk:
         """Give the training table of a product."""
         with connect(self.settings.lake) as con:
             return product_table(con, product, self.spec, self.data, self.as_of, self.settings.lake)
+
+    @property
+    def own(self) -> OwnHistories | None:
+        """Give own claims to judge by; None for a table of one's own."""
+        return OwnHistories(self.settings.lake, self.spec) if self.data is None else None
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ def import_tariff(desk: Desk, path: Path, editor: str) -> Registered:
         check_parent(tariff, registry.stored(product.code, tariff.source.version, family)[1])
     table = desk.table(product)
     spec_hash, now = inputs_hash(desk.spec, product.profile), wall_clock(desk.settings.clock)()
-    result = propose(tariff, product, table, spec_hash, registry.champion(product.code))
+    result = propose(tariff, product, table, spec_hash, registry.champion(product.code), desk.own)
     difference = diff(written, tariff, *_portfolio(product, table))
     version = registry.log_training(result, author=editor, at=now)
     return Registered(tariff, version, difference, registry.decision(product.code, version))

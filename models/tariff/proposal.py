@@ -13,7 +13,7 @@ from models.tariff.making import make_tariff, measured, rebased
 from models.tariff.rows import Rows
 from models.tariff.state import from_state, tariff_hash, to_state
 from models.tariff.tariff import FAMILY, Source, Tariff
-from models.training import TrainingResult
+from models.training import TrainingResult, bundles_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from models.bundle import Bundle
+    from models.own_history import OwnHistories
     from models.registry import Promoted
     from models.tuned import TunedSettings
     from pricing.product import Product
@@ -79,7 +80,12 @@ def tariff_of(
 
 
 def propose(
-    tariff: Tariff, product: Product, table: pa.Table, spec_hash: str, in_service: Promoted | None = None
+    tariff: Tariff,
+    product: Product,
+    table: pa.Table,
+    spec_hash: str,
+    in_service: Promoted | None = None,
+    own: OwnHistories | None = None,
 ) -> TrainingResult:
     """Judge a tariff on the test rows and give it as a result that the registry takes.
 
@@ -95,6 +101,8 @@ def propose(
         Identity of the definitions of the profile features.
     in_service
         Model that prices today, to be judged with it.
+    own
+        See `train`.
 
     Raises
     ------
@@ -111,7 +119,10 @@ def propose(
     if repr(tariff.encoding) != repr(sample.encoding):
         raise MismatchError("inputs", repr(tariff.encoding), repr(sample.encoding))
     models = {FAMILY: tariff.model()}
-    judged = judge(sample, models, in_service=None if in_service is None else in_service.bundle)
+    current = None if in_service is None else in_service.bundle
+    experience = None if current is None else current.experience
+    known = None if own is None else own.of(bundles_of(sample, models, experience, current), sample.tested)
+    judged = judge(sample, models, in_service=current, own=known)
     editors = sorted({change.editor for change in tariff.changes})
     summary: dict[str, float | int | str] = {
         **sample.facts(),
@@ -133,7 +144,7 @@ def propose(
         summary,
         proposed=FAMILY,
         against=EMPTY if in_service is None else in_service.version,
-        experience=None if in_service is None else in_service.bundle.experience,
+        experience=experience,
         attachments={ATTACHMENT: json.dumps(to_state(tariff), ensure_ascii=False, allow_nan=False) + "\n"},
     )
 

@@ -17,9 +17,10 @@ from data.simulate import simulate
 from data.store import connect, read_table, write_table
 from features.load import default_spec
 from models.experience import rating_of
-from models.own_history import own_sums, read_own_claims, read_terms
+from models.own_history import OwnHistories, own_sums, read_own_claims, read_terms
 from models.training import train
 from models.training_table import attach_profiles, training_table
+from models.versions import judge_bundles
 from pricing.experience import Experience
 from pricing.plan import read_plan
 from pricing.product import Split
@@ -284,3 +285,28 @@ def test_policies_that_the_model_cannot_rate_count_with_the_average(world: World
     assert service.bundle.experience is not None
     wanted = round(service.bundle.experience.average * rated.rating.unit / 365)
     assert terms.rate.tolist() == [wanted]
+
+
+@pytest.mark.parametrize("code", FILED)
+def test_models_are_judged_with_own_claims_as_of_each_quote(world, code):
+    service = world.services[code]
+    product, bundle = service.product, service.bundle
+    with connect(world.lake) as con:
+        table = attach_profiles(con, training_table(con, product, END), product, SPEC, world.lake)
+    asked = pc.less(table["quoted_at"], pa.scalar(SYNC, pa.timestamp("us")))
+    known = OwnHistories(world.lake, SPEC).relativities(bundle, table.filter(asked))
+    assert known is not None
+    assert (known != 1).any()
+    # What became known later, the lake as it was had not heard of.
+    np.testing.assert_array_equal(
+        known, OwnHistories(world.before, SPEC).relativities(bundle, table.filter(asked))
+    )
+    plain = judge_bundles(product, {"a": bundle}, table)[0]
+    rated = judge_bundles(product, {"a": bundle}, table, own=OwnHistories(world.lake, SPEC))[0]
+    assert plain.own == {}
+    np.testing.assert_allclose(rated.expected["a"], plain.expected["a"] * rated.own["a"])
+    by_claims = plain.response.expected["a"] * rated.own["a"]
+    # Medical is judged by its number of claims, of which a relativity of cost says nothing.
+    by_claims = plain.response.expected["a"] if code == "medical" else by_claims
+    np.testing.assert_allclose(rated.response.expected["a"], by_claims)
+    assert (rated.own["a"] * plain.response.expected["a"] <= 1).all() or product.response.kind != "event"
