@@ -6,7 +6,8 @@ import asyncio
 import datetime as dt
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import generate
 import httpx
@@ -15,10 +16,15 @@ import uvicorn
 
 from premia_client import AsyncClient, Client, ConnectionFailed, is_genuine
 from premia_client.client import Retries
-from premia_client.errors import Conflict, Invalid, NotFound, ServiceBusy
+from premia_client.errors import Conflict, Invalid, NotAllowed, NotFound, ServiceBusy
+from serving.access.caller import Caller
+from serving.access.keys import create_key
 from serving.api import create_app
+from serving.clock import wall_clock
 from serving.compose import open_service
 from serving.examples import FREIGHT, MOTOR
+from serving.records.keys import open_vault
+from serving.records.store import open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,17 +32,25 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("insurer")]
 
 
-@pytest.fixture(scope="module")
-def url(insurer) -> Iterator[str]:
-    app = create_app(lambda: open_service(insurer.settings))
+@contextmanager
+def served(settings: Any) -> Iterator[str]:
+    app = create_app(lambda: open_service(settings), settings)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def url(insurer) -> Iterator[str]:
+    with served(insurer.settings) as found:
+        yield found
 
 
 def test_the_models_are_those_of_the_service(insurer):
@@ -135,3 +149,36 @@ def test_the_async_client_does_the_same(url):
                 await premia.get("nothing")
 
     asyncio.run(sell())
+
+
+def test_a_channel_tries_its_integration_with_a_key_for_trial(insurer):
+    kept = insurer.settings.model_copy(update={"access": "keys", "sandbox_rate": 1_000})
+    scopes = frozenset({"quotes:read", "quotes:write", "quotes:accept", "expand:ladder"})
+    who = Caller("", "shop", "direct", scopes, sandbox=True)
+    database = open_database(kept, open_vault(kept))
+    key = database.write_now(lambda con: create_key(con, who, dt.timedelta(days=1), "Lin", wall_clock()()))
+    database.close_now()
+    with served(kept) as url:
+        with Client(url, key.text) as premia:
+            quote = premia.quote(MOTOR)
+            assert (quote.sandbox, quote.status, quote.channel) == (True, "quoted", "direct")
+            assert quote.price is not None
+            assert sum(step.minor for step in quote.ladder) == quote.price.minor
+            assert quote.reasons is None
+            assert premia.draft(MOTOR | {"risk": {}}).sandbox
+            assert is_genuine(quote.certificate, premia.verification_keys())
+            accepted = premia.accept(quote.quote_id, quote.price.minor)
+            assert accepted.status == premia.get(quote.quote_id).status == "accepted"
+            assert quote.quote_id in {one.quote_id for one in premia.page().quotes}
+            for refused in (
+                lambda: premia.preview(MOTOR),  # for want of a licence
+                lambda: premia.quote(MOTOR | {"channel": "platform"}),
+                lambda: premia.revoke(quote.quote_id, "none of its business"),
+            ):
+                with pytest.raises(NotAllowed) as caught:
+                    refused()
+                assert caught.value.status == 403
+        with Client(url, f"{key.text[:-1]}{'a' if key.text[-1] != 'a' else 'b'}") as guesser:
+            with pytest.raises(NotAllowed) as caught:
+                guesser.quote(MOTOR)
+            assert caught.value.status == 401
