@@ -40,6 +40,7 @@ NAMES = (
     "recommend_truth",
     "recommend_batch",
     "serving",
+    "serving_soak",
 )
 # figure -> (at most | at least, value)
 TARGETS: dict[str, dict[str, tuple[str, float]]] = {
@@ -124,6 +125,11 @@ TARGETS: dict[str, dict[str, tuple[str, float]]] = {
         "p50_ms_c1": ("at most", 1.5),
         "p99_ms_c1": ("at most", 4.0),
         "p99_ms_c16": ("at most", 25.0),
+    },
+    "serving_soak": {
+        "minutes": ("at least", 30.0),
+        "errors": ("at most", 0.0),
+        "swap_added_ms": ("at most", 50.0),
     },
     "incremental": {"vs_full": ("at most", 0.10), "equal": ("at least", 1.0)},
 }

@@ -37,8 +37,7 @@ MAIN = "from serving.cli import main; main()"
 def insurer(folder: Path) -> Settings:
     """Simulate an insurer, train what its size allows and fill the serving store.
 
-    Where the environment names a lake (`PREMIA_BENCH_LAKE`), models and serving store are copied from it; it
-    is made there when it does not exist.
+    Where the environment names a lake (`PREMIA_BENCH_LAKE`), it is copied; it is made there when absent.
     """
     kept = os.environ.get(KEPT)
     made = Settings(lake=Path(kept) if kept else folder / "lake", clock=END, author="A. Author")
@@ -46,8 +45,7 @@ def insurer(folder: Path) -> Settings:
         _make(made)
     if not kept:
         return made
-    shutil.copytree(made.registry, folder / "lake" / made.registry.name)
-    shutil.copytree(made.history.parent, folder / "lake" / made.history.parent.name)
+    shutil.copytree(made.lake, folder / "lake")
     for store in (folder / "lake" / made.history.parent.name).glob("quotes.sqlite*"):
         store.unlink()
     return made.model_copy(update={"lake": folder / "lake"})
