@@ -1,7 +1,7 @@
 """Half an hour of quotes at half of what the machine takes, with a change of models in the middle.
 
 The server has the first core, the load generator the last one. The change, a second version that scores
-as shadow, is begun by `premia challenge` in a process of its own at the lowest priority; the service loads
+as shadow, is begun by `premia challenge` in a process of its own at a low priority; the service loads
 it beside the requests. `SOAK_SECONDS` sets how long it takes.
 """
 
@@ -75,7 +75,7 @@ def run() -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        Minutes, quotes, errors, delays, growth of memory (over the second half), and what the change added to
+        Minutes, quotes, errors, delays, growth of memory after the change, and what the change added to
         the slowest quote.
     """
     end_on_terminate()
@@ -120,30 +120,26 @@ def _soak(
 
 
 def _watch(watched: Watched, server: int, start: float, version: str, settings: Settings) -> None:
-    process, changed = psutil.Process(server), False
-    while (now := time.perf_counter()) < start + SECONDS:
+    process, change, begun = psutil.Process(server), None, 0.0
+    while (now := time.perf_counter()) < start + SECONDS or not watched.swap[1]:
         watched.moments.append(now)
         watched.megabytes.append(process.memory_info().rss / 2**20)
-        if not changed and now >= start + SECONDS / 2:
-            changed = True
-            _challenge(version, settings)
-            watched.swap = (now, time.perf_counter() + AFTER_SECONDS)
+        if change is None and now >= start + SECONDS / 2:
+            change, begun = _challenge(version, settings), now
+        elif change is not None and not watched.swap[1] and change.poll() is not None:
+            watched.swap = (begun, now + AFTER_SECONDS)
         time.sleep(SAMPLE_SECONDS)
 
 
-def _challenge(version: str, settings: Settings) -> None:
+def _challenge(version: str, settings: Settings) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", MAIN, "challenge", PRODUCT, version, "--shadow", "--by", APPROVER]
-    done = subprocess.run(  # noqa: S603 - our own command
+    return subprocess.Popen(  # noqa: S603 - our own command
         [*command, "--lake", str(settings.lake)],
         env={**os.environ, "PREMIA_CLOCK": (END + dt.timedelta(minutes=1)).isoformat()},
         cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: os.nice(19),
+        stdout=sys.stderr,
+        preexec_fn=lambda: os.nice(10),
     )
-    if done.returncode:
-        sys.stderr.write(f"serving_soak: no change was begun: {done.stdout}{done.stderr}\n")
 
 
 def _swaps(port: int) -> float:
@@ -157,14 +153,16 @@ def _figures(load: Load, watched: Watched, start: float, full_per_s: float) -> d
     begun, over = (moment - start for moment in watched.swap)
     around = delays[(ended >= begun) & (ended <= over)].max()
     before = delays[(ended >= begun - (over - begun)) & (ended < begun)].max()
-    late = np.array(watched.moments) >= start + SECONDS / 2
+    late = np.array(watched.moments) >= watched.swap[1]  # what the second version takes is no growth
     hours = (np.array(watched.moments)[late] - start) / 3600
     return {
         "minutes": load.seconds / 60,
         "quotes": float(len(delays)),
         "load": load.per_s / full_per_s,
         "errors": float(len(delays) - load.statuses.get(201, 0) + load.lost),
-        "mb_per_hour": float(np.polyfit(hours, np.array(watched.megabytes)[late], 1)[0]),
+        "mb_per_hour": float(np.polyfit(hours, np.array(watched.megabytes)[late], 1)[0])
+        if late.sum() > 2
+        else np.nan,
         "mb_at_end": watched.megabytes[-1],
         "p50_ms": load.percentile(50),
         "p99_ms": load.percentile(99),
