@@ -33,7 +33,7 @@ def shown(tmp_path, monkeypatch) -> str:
 
 def test_the_demonstration_shows_ladder_comparison_repricing_and_pictures(shown, tmp_path):
     stages = re.findall(r"─ (\d)\. ", shown)
-    assert stages == ["1", "2", "3", "4", "5"]
+    assert stages == ["1", "2", "3", "4", "5", "6"]
     check_insurer(shown)
     check_models(shown)
     check_book(shown, tmp_path)

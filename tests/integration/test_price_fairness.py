@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from data.store import connect
@@ -133,7 +133,8 @@ def test_what_the_channel_knows_beside_the_risk_is_stored_and_never_priced(
     plain = quote(client, body)
     given = quote(client, body | {"context": context}, headers)
     assert paid(given) == paid(plain)
-    assert {**given, "quote_id": ""} == {**plain, "quote_id": ""}
+    own = {"quote_id": "", "certificate": None}  # a certificate is of its quote
+    assert {**given, **own} == {**plain, **own}
     store = open_sync_records(own_settings)
     assert store.get(given["quote_id"]).body["request"]["context"] == context
     store.close()
@@ -185,6 +186,10 @@ def test_whoever_opts_out_pays_what_everybody_pays_who_opts_out(client, product,
     """Opting out takes history away: what is left is the same for all, and the choice itself is free."""
     out = RISKS[product] | {"withdrawn_purposes": ["pricing"]}
     given = [quote(client, out | {"customer_id": who}) for who in (customer, other)]
+    for one in given:
+        if one["status"] == "declined":
+            assert [outcome["code"] for outcome in one["outcomes"]] == ["already_held"]
+    assume(all(one["status"] == "quoted" for one in given))
     assert set(given[0]["profile"].values()) - {given[0]["profile"].get("seller_frailty")} <= {None}
     assert paid(given[0]) == paid(given[1])
     stated = quote(client, RISKS[product] | {"customer_id": customer})
