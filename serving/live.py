@@ -241,6 +241,8 @@ class LiveStore:
             (kind, key) of orders, returns and claims, as the log has them.
         """
         with self._connection:
+            # Reading first and writing then would fail, not wait, when another process wrote in between.
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("DELETE FROM dropped")
             self._connection.executemany(
                 "INSERT OR IGNORE INTO dropped SELECT rowid FROM log WHERE kind = ? AND key = ?", known

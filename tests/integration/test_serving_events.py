@@ -352,6 +352,23 @@ def test_what_was_answered_survives_a_restart_and_a_sync(
     live.close()
 
 
+def test_nobody_else_writes_while_events_are_dropped(tmp_path: Path) -> None:
+    """Who reads first and writes then fails at once, without waiting, when another wrote in between."""
+    store = LiveStore(tmp_path / "shared.sqlite", SPEC)
+    other = sqlite3.connect(tmp_path / "shared.sqlite", timeout=0)
+
+    def known() -> Iterator[tuple[str, int]]:
+        yield "order", 1
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("INSERT INTO consents VALUES (1, 'pricing', 0, 0)")
+        yield "order", 2
+
+    assert store.forget(known()) == 0
+    other.execute("INSERT INTO consents VALUES (1, 'pricing', 0, 0)")
+    other.close()
+    store.close()
+
+
 def test_features_without_consent_are_dropped_and_listed(service: Service) -> None:
     everything = service.profile(5)
     assert any(value is not None for value in everything.values())
